@@ -1,1 +1,39 @@
-//! TODO
+//! Real servers under test: redis-server, Sentinel, DNS, and hosts in network namespaces.
+//!
+//! For tests, benches and the quickstart of Bellwether; unpublished. All of it is synchronous and
+//! runs on plain threads, so that it can be used from any test. Whatever is started ends when its
+//! value is dropped, and at the latest with this process, even if that is killed.
+//!
+//! ```no_run
+//! # fn main() -> anyhow::Result<()> {
+//! use bellwether_testkit::{Redis, install};
+//!
+//! install::redis_server()?;
+//! let mut server = Redis::fresh()?;
+//! server.command(&["REPLICAOF", "NO", "ONE"])?;
+//! assert!(server.role()?.is_primary());
+//! server.kill()?;
+//! # Ok(())
+//! # }
+//! ```
+//!
+//! A test that cannot run here, because it needs root, calls [`skip()`].
+
+mod claim;
+pub mod install;
+mod lines;
+mod net;
+pub mod ports;
+mod process;
+mod redis;
+mod reply;
+mod skip;
+mod until;
+
+pub use crate::lines::Lines;
+pub use crate::net::Host;
+pub use crate::process::{Process, Program};
+pub use crate::redis::{Boot, Data, Options, Redis};
+pub use crate::reply::Role;
+pub use crate::skip::{root_or_skip, skip};
+pub use crate::until::{Condition, until};
