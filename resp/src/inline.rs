@@ -1,0 +1,109 @@
+//! Redis's rules for requests typed by hand (`sdssplitargs`).
+
+use crate::error::RequestError;
+
+/// Splits an inline request into its arguments.
+///
+/// Arguments stand between white space. In double quotes `\n`, `\r`, `\t`, `\b`,
+/// `\a` and `\xHH` mean that byte and `\` before anything else is dropped; in
+/// single quotes only `\'` is special. A closing quote must be followed by white
+/// space or the end. As in Redis, a NUL byte outside quotes ends the line, and
+/// one inside leaves the quote unclosed.
+pub(crate) fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, RequestError> {
+    let end = memchr::memchr(0, line).unwrap_or(line.len());
+    let mut rest = &line[..end];
+    let mut args = Vec::new();
+    loop {
+        let Some(start) = rest.iter().position(|byte| !is_space(*byte)) else {
+            return Ok(args);
+        };
+        let (arg, after) = argument(&rest[start..])?;
+        args.push(arg);
+        rest = after;
+    }
+}
+
+/// One argument and what follows it. A quote may begin in its middle: `a"b c"`.
+fn argument(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), RequestError> {
+    let mut arg = Vec::new();
+    loop {
+        match rest {
+            [] => return Ok((arg, rest)),
+            [byte, ..] if is_space(*byte) => return Ok((arg, rest)),
+            [quote @ (b'"' | b'\''), after @ ..] => {
+                let after = match quote {
+                    b'"' => double_quoted(after, &mut arg)?,
+                    _ => single_quoted(after, &mut arg)?,
+                };
+                return match after.first() {
+                    Some(byte) if !is_space(*byte) => Err(RequestError::UnbalancedQuotes),
+                    _ => Ok((arg, after)),
+                };
+            }
+            [byte, after @ ..] => {
+                arg.push(*byte);
+                rest = after;
+            }
+        }
+    }
+}
+
+fn double_quoted<'a>(mut rest: &'a [u8], arg: &mut Vec<u8>) -> Result<&'a [u8], RequestError> {
+    loop {
+        rest = match rest {
+            [] => return Err(RequestError::UnbalancedQuotes),
+            [b'"', after @ ..] => return Ok(after),
+            [b'\\', b'x', high, low, after @ ..]
+                if high.is_ascii_hexdigit() && low.is_ascii_hexdigit() =>
+            {
+                arg.push(hex(*high) << 4 | hex(*low));
+                after
+            }
+            [b'\\', escaped, after @ ..] => {
+                arg.push(match escaped {
+                    b'n' => b'\n',
+                    b'r' => b'\r',
+                    b't' => b'\t',
+                    b'b' => 0x08,
+                    b'a' => 0x07,
+                    other => *other,
+                });
+                after
+            }
+            [byte, after @ ..] => {
+                arg.push(*byte);
+                after
+            }
+        }
+    }
+}
+
+fn single_quoted<'a>(mut rest: &'a [u8], arg: &mut Vec<u8>) -> Result<&'a [u8], RequestError> {
+    loop {
+        rest = match rest {
+            [] => return Err(RequestError::UnbalancedQuotes),
+            [b'\'', after @ ..] => return Ok(after),
+            [b'\\', b'\'', after @ ..] => {
+                arg.push(b'\'');
+                after
+            }
+            [byte, after @ ..] => {
+                arg.push(*byte);
+                after
+            }
+        }
+    }
+}
+
+/// C's `isspace`, which counts the vertical tab that `is_ascii_whitespace` does not.
+fn is_space(byte: u8) -> bool {
+    byte.is_ascii_whitespace() || byte == 0x0b
+}
+
+fn hex(digit: u8) -> u8 {
+    match digit {
+        b'0'..=b'9' => digit - b'0',
+        b'a'..=b'f' => digit - b'a' + 10,
+        _ => digit - b'A' + 10,
+    }
+}

@@ -1,0 +1,51 @@
+//! Bounds on what a peer may send.
+
+/// Bounds on what a peer may send, checked as soon as a length is declared.
+///
+/// The scanners allocate nothing from a declared length, so generous limits cost
+/// no memory there. Who collects whole frames must bound [`frame`](Self::frame).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of one line, with its type byte and CR LF. Default 64 KiB, as
+    /// Redis's `PROTO_INLINE_MAX_SIZE`.
+    pub line: usize,
+    /// Bytes of one bulk string, blob error or verbatim string. Default 512 MiB,
+    /// as Redis's `proto-max-bulk-len`.
+    pub bulk: usize,
+    /// Values directly in one aggregate; a pair of a map counts as two. Default
+    /// 2³¹ - 1, Redis's own bound on arguments. A lower one would refuse honest
+    /// replies: `KEYS *` on a large server has tens of millions of elements.
+    pub elements: usize,
+    /// Aggregates open at one time, an attribute counting as one. Default 128:
+    /// Redis replies nest below ten deep, scripts are held to 100 by Redis's Lua
+    /// conversion, and the recursion of dropping 128 nested values is harmless.
+    pub depth: usize,
+    /// Bytes of one whole frame or request. Default unbounded, because a proxy
+    /// streams and keeps nothing.
+    pub frame: usize,
+}
+
+impl Limits {
+    /// For control traffic, where whole replies are kept in memory: lines of
+    /// 64 KiB, 1 Mi elements, depth 128, and 16 MiB for a bulk and for the whole
+    /// frame. `INFO` is some KiB; only `CLIENT LIST` of a huge server comes near.
+    pub const CONTROL: Self = Self {
+        line: 64 * 1024,
+        bulk: 16 * 1024 * 1024,
+        elements: 1024 * 1024,
+        depth: 128,
+        frame: 16 * 1024 * 1024,
+    };
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            line: 64 * 1024,
+            bulk: 512 * 1024 * 1024,
+            elements: i32::MAX as usize,
+            depth: 128,
+            frame: usize::MAX,
+        }
+    }
+}
