@@ -1,2 +1,56 @@
-//! TODO
-fn main() {}
+//! The project's tasks: `cargo xtask test`, `soak`, `fuzz`.
+//!
+//! Only `test` says whether the project is right; the others run longer, for those who ask.
+//! Exit codes: 0 all is well, 1 something failed, 2 the machine lacks something (one line says what).
+
+mod cargo;
+mod fuzz;
+mod soak;
+mod step;
+mod summary;
+mod tally;
+mod test;
+
+use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+/// The project's tasks.
+#[derive(Debug, Parser)]
+#[command(name = "cargo xtask")]
+struct Arguments {
+    #[command(subcommand)]
+    task: Task,
+}
+
+#[derive(Debug, Subcommand)]
+enum Task {
+    /// Format, clippy, tests, docs: everything that must hold before a change is merged.
+    Test,
+    /// The simulators with many more worlds than `test` runs, in release mode.
+    Soak(soak::Arguments),
+    /// The fuzz targets, on the stable toolchain.
+    Fuzz(fuzz::Arguments),
+}
+
+fn main() -> ExitCode {
+    let outcome = match Arguments::parse().task {
+        Task::Test => test::run(),
+        Task::Soak(arguments) => soak::run(&arguments),
+        Task::Fuzz(arguments) => fuzz::run(&arguments),
+    };
+    match outcome {
+        Ok(summary) => {
+            print!("\n{summary}");
+            if summary.is_success() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            }
+        }
+        Err(error) => {
+            eprintln!("cargo xtask: {error:#}");
+            ExitCode::from(2)
+        }
+    }
+}
