@@ -20,6 +20,7 @@
 //! A test that cannot run here, because it needs root, calls [`skip()`].
 
 mod claim;
+mod dns;
 pub mod install;
 mod lines;
 mod net;
@@ -27,13 +28,16 @@ pub mod ports;
 mod process;
 mod redis;
 mod reply;
+mod sentinel;
 mod skip;
 mod until;
 
+pub use crate::dns::DnsServer;
 pub use crate::lines::Lines;
-pub use crate::net::Host;
+pub use crate::net::{Host, Network};
 pub use crate::process::{Process, Program};
 pub use crate::redis::{Boot, Data, Options, Redis};
 pub use crate::reply::Role;
+pub use crate::sentinel::Sentinel;
 pub use crate::skip::{root_or_skip, skip};
 pub use crate::until::{Condition, until};

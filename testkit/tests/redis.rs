@@ -8,12 +8,12 @@ use bellwether_testkit::{Boot, Data, Options, Redis, Role, install, until};
 const PATIENCE: Duration = Duration::from_secs(30);
 
 fn plain() -> Redis {
-    install::redis_server().unwrap();
+    install::redis_server().expect("redis-server can be installed");
     Redis::start(Options {
         boot: Boot::Plain,
         ..Options::default()
     })
-    .unwrap()
+    .expect("it starts")
 }
 
 #[test]
@@ -47,7 +47,12 @@ fn a_replica_follows_and_offsets_agree() {
             .is_ok_and(|value| value == "v")
     })
     .unwrap();
-    assert!(replica.role().unwrap().follows(primary.port()));
+    until(PATIENCE, "the replica's link", || {
+        replica
+            .role()
+            .is_ok_and(|role| role.follows(primary.port()))
+    })
+    .unwrap();
     let Role::Primary { offset, replicas } = primary.role().unwrap() else {
         panic!("not a primary");
     };
