@@ -40,17 +40,17 @@ fn a_replica_follows_and_offsets_agree() {
         replica.command(&["REPLICAOF", "127.0.0.1", &port]).unwrap(),
         "OK"
     );
+    until(PATIENCE, "the replica's link", || {
+        replica
+            .role()
+            .is_ok_and(|role| role.follows(primary.port()))
+    })
+    .unwrap();
     primary.command(&["SET", "k", "v"]).unwrap();
     until(PATIENCE, "the write on the replica", || {
         replica
             .command(&["GET", "k"])
             .is_ok_and(|value| value == "v")
-    })
-    .unwrap();
-    until(PATIENCE, "the replica's link", || {
-        replica
-            .role()
-            .is_ok_and(|role| role.follows(primary.port()))
     })
     .unwrap();
     let Role::Primary { offset, replicas } = primary.role().unwrap() else {
