@@ -3,7 +3,7 @@
 use std::io;
 use std::time::Duration;
 
-use crate::value::ServerError;
+use crate::server_error::ServerError;
 
 /// Why bytes are no RESP frame that this crate accepts.
 ///

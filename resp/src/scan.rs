@@ -91,9 +91,8 @@ impl Scanner {
             };
             match step {
                 Step::Starved => return Ok(None),
-                Step::Opened => {}
                 Step::Closed if self.close_value() => return Ok(Some(self.finish())),
-                Step::Closed => {}
+                Step::Opened | Step::Closed => {}
             }
         }
     }
@@ -251,9 +250,11 @@ impl Scanner {
 
 #[inline]
 fn check_kind(kind: u8) -> Result<(), ScanError> {
+    let line = matches!(kind, b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(');
+    let bulk = matches!(kind, b'$' | b'!' | b'=');
+    let aggregate = matches!(kind, b'*' | b'~' | b'>' | b'%' | b'|');
     match kind {
-        b'+' | b'-' | b':' | b'_' | b',' | b'#' | b'(' => Ok(()),
-        b'$' | b'!' | b'=' | b'*' | b'~' | b'>' | b'%' | b'|' => Ok(()),
+        _ if line || bulk || aggregate => Ok(()),
         b';' | b'.' => Err(ScanError::Streamed),
         _ => Err(ScanError::UnknownType(kind)),
     }

@@ -15,7 +15,7 @@ fn ends(input: &[u8], pieces: impl Iterator<Item = usize>) -> Result<Vec<usize>,
             start += length;
             found.push(start);
         }
-        assert_eq!(start + scanner.scanned() <= end, true);
+        assert!(start + scanner.scanned() <= end);
     }
     Ok(found)
 }
