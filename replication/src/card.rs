@@ -1,0 +1,33 @@
+use bellwether_election::Term;
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+
+use crate::Address;
+
+/// What a sidecar tells its peers about its server. Unknown fields of a later version are ignored.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Card {
+    /// Where the others reach the server.
+    pub redis: Address,
+    /// Whether it answers the sidecar.
+    pub up: bool,
+    /// The term in which it was promoted, while it serves as the verified primary.
+    pub serving: Option<Term>,
+    /// The highest term in which its dataset was the primary's or in step with the primary; 0 if
+    /// not known. Orders datasets whose histories do not compare.
+    pub lineage: Term,
+}
+
+impl Card {
+    pub(crate) fn encode(&self) -> Bytes {
+        serde_json::to_vec(self)
+            .expect("a card is plain data")
+            .into()
+    }
+
+    /// Reads a card; `None` for what is not one.
+    #[must_use]
+    pub fn decode(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}

@@ -1,0 +1,95 @@
+use serde::Serialize;
+
+use crate::{Address, Position};
+
+/// What a server says of itself at one moment.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Inspection {
+    /// Drawn by the server at its start: a changed one means a restart.
+    pub run_id: String,
+    /// What the server is.
+    pub role: Role,
+    /// How far its dataset is.
+    pub position: Position,
+    /// Number of keys in all databases.
+    pub keys: u64,
+    /// Whether it is still reading its dataset from disk.
+    pub loading: bool,
+    /// Redis's `replica-priority`: smaller is preferred, 0 never leads.
+    pub priority: u32,
+    /// Whether a `FAILOVER` command is under way.
+    pub failing_over: bool,
+}
+
+/// What a server is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Role {
+    /// Accepts writes.
+    Primary,
+    /// Copies another server.
+    Replica {
+        /// The server that it was told to copy.
+        of: Address,
+        /// How that goes.
+        link: Link,
+    },
+}
+
+/// A replica's connection to its primary.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Link {
+    /// The stream of writes arrives.
+    Up,
+    /// A full copy is being transferred or loaded: the dataset may be anything.
+    Syncing,
+    /// No connection.
+    Down,
+}
+
+impl Inspection {
+    /// Whether it accepts writes.
+    #[must_use]
+    pub fn is_primary(&self) -> bool {
+        self.role == Role::Primary
+    }
+
+    /// Whether it was told to copy the server at `address`.
+    #[must_use]
+    pub fn follows(&self, address: &Address) -> bool {
+        matches!(&self.role, Role::Replica { of, .. } if of == address)
+    }
+
+    /// The state of its link, if it is a replica.
+    #[must_use]
+    pub fn link(&self) -> Option<Link> {
+        match self.role {
+            Role::Primary => None,
+            Role::Replica { link, .. } => Some(link),
+        }
+    }
+
+    /// Whether it has a dataset worth keeping.
+    #[must_use]
+    pub fn has_data(&self) -> bool {
+        self.keys > 0
+    }
+
+    /// Why this server must not become primary whatever the others are, if so.
+    ///
+    /// # Errors
+    ///
+    /// The reason, in a few words.
+    pub fn fit(&self) -> Result<(), &'static str> {
+        if self.loading {
+            Err("it is loading its dataset")
+        } else if self.link() == Some(Link::Syncing) {
+            Err("it is syncing")
+        } else if self.priority == 0 {
+            Err("its replica-priority is 0")
+        } else {
+            Ok(())
+        }
+    }
+}

@@ -1,0 +1,299 @@
+//! A Redis or Valkey server, told what to be over its own protocol.
+
+mod report;
+
+use std::{fmt, sync::Mutex, time::Duration};
+
+use async_trait::async_trait;
+use bellwether_resp::{Cause, Command, ConnectOptions, Connection, Credentials, Value};
+use secrecy::ExposeSecret;
+
+use crate::{Address, Clients, Error, Inspection, Instance};
+
+/// How a server is reached and what it is told besides.
+#[derive(Clone, Debug, Default)]
+#[non_exhaustive]
+pub struct RedisOptions {
+    /// User and password of control connections. The user needs the commands AUTH, CLIENT, CONFIG,
+    /// EXEC, FAILOVER, INFO, MULTI, REPLICAOF and ROLE.
+    pub credentials: Option<Credentials>,
+    /// What the server uses towards its primary (`masteruser`, `masterauth`), set with each
+    /// [`Instance::follow`]. `None` leaves the server's own configuration alone.
+    pub replication_credentials: Option<Credentials>,
+    /// Bounds each attempt to connect and each command. Default 1 s.
+    pub timeout: Option<Duration>,
+}
+
+/// A redis-server from 6.2 on, or a Valkey.
+///
+/// Keeps one control connection and replaces it when it is lost. A command that is not answered in
+/// time costs the connection, so that no late reply is ever taken for another's (safety rule 9).
+pub struct Redis {
+    address: Address,
+    options: RedisOptions,
+    connection: Mutex<Option<Connection>>,
+    /// One caller connects at a time; the others use its connection.
+    connecting: tokio::sync::Mutex<()>,
+}
+
+impl fmt::Debug for Redis {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Redis")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
+    }
+}
+
+impl Redis {
+    /// The server at `address`; connects when first used.
+    #[must_use]
+    pub fn new(address: Address, options: RedisOptions) -> Self {
+        Self {
+            address,
+            options,
+            connection: Mutex::new(None),
+            connecting: tokio::sync::Mutex::new(()),
+        }
+    }
+
+    fn current(&self) -> Option<Connection> {
+        let connection = self.connection.lock().expect("no holder panics");
+        connection
+            .clone()
+            .filter(|connection| !connection.is_closed())
+    }
+
+    async fn connect(&self) -> Result<Connection, Error> {
+        let _one_at_a_time = self.connecting.lock().await;
+        if let Some(connection) = self.current() {
+            return Ok(connection);
+        }
+        let timeout = self.options.timeout.unwrap_or(Duration::from_secs(1));
+        let mut options = ConnectOptions::default();
+        options.connect_timeout = timeout;
+        options.command_timeout = timeout;
+        options.credentials = self.options.credentials.clone();
+        options.client_name = Some("bellwether".to_owned());
+        let Address { host, port } = &self.address;
+        let connection = Connection::connect(host, *port, &options)
+            .await
+            .map_err(|source| self.failed("AUTH", source))?;
+        *self.connection.lock().expect("no holder panics") = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Sends these and returns the replies; errors among them are replies.
+    async fn pipeline(
+        &self,
+        name: &'static str,
+        commands: &[Command],
+    ) -> Result<Vec<Value>, Error> {
+        let connection = self.connect().await?;
+        let replies = connection.pipeline(commands.to_vec()).await;
+        replies.map_err(|source| self.failed(name, source))
+    }
+
+    /// As [`Self::pipeline`], for commands that may run twice: if a connection was lost while
+    /// nobody looked, another is tried before the server is given up.
+    async fn query(&self, name: &'static str, commands: &[Command]) -> Result<Vec<Value>, Error> {
+        let had_connection = self.current().is_some();
+        match self.pipeline(name, commands).await {
+            Err(error) if had_connection && lost_only(&error) => {
+                self.pipeline(name, commands).await
+            }
+            result => result,
+        }
+    }
+
+    /// Runs a transaction and then `ROLE`, whose reply is returned; checks every element.
+    async fn transact(
+        &self,
+        name: &'static str,
+        before: &[Command],
+        transaction: Vec<Command>,
+    ) -> Result<Value, Error> {
+        let mut commands = before.to_vec();
+        commands.push(Command::new("MULTI"));
+        commands.extend(transaction);
+        commands.push(Command::new("EXEC"));
+        commands.push(Command::new("ROLE"));
+        let mut replies = self
+            .pipeline(name, &commands)
+            .await?
+            .into_iter()
+            .skip(before.len());
+        let role = replies.next_back().unwrap_or(Value::Null);
+        let executed = replies.next_back().unwrap_or(Value::Null);
+        // A command that was refused while it was queued says why better than EXECABORT does.
+        for queued in replies {
+            self.check(name, queued)?;
+        }
+        let executed = self.check(name, executed)?;
+        let results = executed
+            .into_array()
+            .ok_or_else(|| self.unexpected(name, "EXEC did not run"))?;
+        for result in results {
+            self.check(name, result)?;
+        }
+        self.check(name, role)
+    }
+
+    fn check(&self, command: &'static str, value: Value) -> Result<Value, Error> {
+        value
+            .into_result()
+            .map_err(|source| self.failed(command, source))
+    }
+
+    fn failed(&self, command: &'static str, source: bellwether_resp::Error) -> Error {
+        use bellwether_resp::Error as Resp;
+        let address = self.address.clone();
+        match source {
+            Resp::Auth(error) | Resp::Server(error) => Error::Refused {
+                address,
+                command,
+                reason: error.to_string(),
+            },
+            Resp::Connect { .. } | Resp::ConnectTimeout { .. } | Resp::NotSent(_) => {
+                Error::Unreachable { address, source }
+            }
+            source => Error::Unknown { address, source },
+        }
+    }
+
+    fn unexpected(&self, command: &'static str, reason: impl Into<String>) -> Error {
+        Error::Unexpected {
+            address: self.address.clone(),
+            command,
+            reason: reason.into(),
+        }
+    }
+}
+
+/// Whether the connection was lost without a sign that the server hangs.
+fn lost_only(error: &Error) -> bool {
+    use bellwether_resp::Error as Resp;
+    match error {
+        Error::Unreachable { source, .. } | Error::Unknown { source, .. } => matches!(
+            source,
+            Resp::NotSent(cause) | Resp::OutcomeUnknown(cause) if !matches!(cause, Cause::Timeout(_))
+        ),
+        _ => false,
+    }
+}
+
+#[async_trait]
+impl Instance for Redis {
+    async fn inspect(&self) -> Result<Inspection, Error> {
+        let info = |section: &'static str| Command::new("INFO").arg(section);
+        let commands = [
+            info("server"),
+            info("replication"),
+            info("persistence"),
+            info("keyspace"),
+            Command::new("CONFIG").arg("GET").arg("replica-priority"),
+        ];
+        let mut replies = self.query("INFO", &commands).await?;
+        let priority = replies.pop().unwrap_or(Value::Null);
+        let mut text = String::new();
+        for reply in replies {
+            let reply = self.check("INFO", reply)?;
+            text.push_str(reply.as_str().unwrap_or_default());
+            text.push('\n');
+        }
+        report::inspection(&text, &priority).map_err(|reason| self.unexpected("INFO", reason))
+    }
+
+    async fn promote(&self) -> Result<(), Error> {
+        let role = self
+            .transact(
+                "REPLICAOF NO ONE",
+                &[],
+                vec![
+                    Command::new("CLIENT").arg("UNPAUSE"),
+                    Command::new("REPLICAOF").arg("NO").arg("ONE"),
+                ],
+            )
+            .await?;
+        match report::role(&role) {
+            Some(report::RoleReply::Primary) => Ok(()),
+            other => Err(self.unexpected("REPLICAOF NO ONE", format!("its role is {other:?}"))),
+        }
+    }
+
+    async fn follow(&self, primary: &Address) -> Result<(), Error> {
+        let role = self.query("ROLE", &[Command::new("ROLE")]).await?.remove(0);
+        let role = report::role(&self.check("ROLE", role)?);
+        if matches!(&role, Some(report::RoleReply::Replica { of, connected: true }) if of == primary)
+        {
+            return Ok(());
+        }
+        let mut commands = Vec::new();
+        if let Some(credentials) = &self.options.replication_credentials {
+            let set = |name: &'static str, value: &str| {
+                Command::new("CONFIG").arg("SET").arg(name).arg(value)
+            };
+            commands.push(set("masteruser", credentials.user.as_deref().unwrap_or("")));
+            commands.push(set("masterauth", credentials.password.expose_secret()));
+        }
+        commands.push(Command::new("CLIENT").arg("UNPAUSE"));
+        // REPLICAOF to where it points already does nothing, so a dead link is torn down first.
+        commands.push(nowhere());
+        commands.push(
+            Command::new("REPLICAOF")
+                .arg(primary.host.as_str())
+                .arg(i64::from(primary.port)),
+        );
+        let role = self.transact("REPLICAOF", &[], commands).await?;
+        match report::role(&role) {
+            Some(report::RoleReply::Replica { of, .. }) if of == *primary => Ok(()),
+            other => Err(self.unexpected("REPLICAOF", format!("its role is {other:?}"))),
+        }
+    }
+
+    async fn fence(&self, clients: Clients) -> Result<(), Error> {
+        // A pending FAILOVER would refuse REPLICAOF; without one this is an error of no interest.
+        let abort = [Command::new("FAILOVER").arg("ABORT")];
+        let mut commands = vec![
+            Command::new("CONFIG")
+                .arg("SET")
+                .arg("replica-read-only")
+                .arg("yes"),
+            Command::new("CLIENT").arg("UNPAUSE"),
+            nowhere(),
+        ];
+        if clients == Clients::Cut {
+            for kind in ["normal", "pubsub"] {
+                commands.push(Command::new("CLIENT").arg("KILL").arg("TYPE").arg(kind));
+            }
+        }
+        let role = self.transact("REPLICAOF", &abort, commands).await?;
+        match report::role(&role) {
+            Some(report::RoleReply::Replica { of, .. }) if of.is_nowhere() => Ok(()),
+            other => Err(self.unexpected("REPLICAOF", format!("its role is {other:?}"))),
+        }
+    }
+
+    async fn pause_writes(&self, period: Duration) -> Result<(), Error> {
+        let millis = i64::try_from(period.as_millis()).unwrap_or(i64::MAX);
+        let pause = Command::new("CLIENT").arg("PAUSE").arg(millis).arg("WRITE");
+        let reply = self.pipeline("CLIENT PAUSE", &[pause]).await?.remove(0);
+        self.check("CLIENT PAUSE", reply).map(drop)
+    }
+
+    async fn resume_writes(&self) -> Result<(), Error> {
+        let resume = Command::new("CLIENT").arg("UNPAUSE");
+        let reply = self.pipeline("CLIENT UNPAUSE", &[resume]).await?.remove(0);
+        self.check("CLIENT UNPAUSE", reply).map(drop)
+    }
+
+    async fn lost(&self) {
+        if let Some(connection) = self.current() {
+            connection.closed().await;
+        }
+    }
+}
+
+fn nowhere() -> Command {
+    let (host, port) = Address::NOWHERE;
+    Command::new("REPLICAOF").arg(host).arg(i64::from(port))
+}

@@ -1,0 +1,33 @@
+use super::Core;
+
+/// Bugs that are planted for the simulator, which must find each of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Flaw {
+    /// Points a server with data at an empty primary.
+    FollowsEmpty,
+    /// Promotes without fencing the old primary.
+    DoesNotFence,
+    /// Promotes an empty server while others have data, and older data while newer is there.
+    IgnoresData,
+    /// Publishes the own server before it is a verified primary.
+    ServesBeforePromotion,
+    /// Makes a server primary again that was restarted under its feet.
+    IgnoresRestart,
+    /// Resigns before the successor has every write.
+    HandsOverEarly,
+    /// Leaves writes paused after a switchover that failed.
+    ForgetsToResume,
+}
+
+impl Core {
+    #[cfg(test)]
+    pub(super) fn flawed(&self, flaw: Flaw) -> bool {
+        self.flaw == Some(flaw)
+    }
+
+    #[cfg(not(test))]
+    #[expect(clippy::unused_self, reason = "tests ask the core itself")]
+    pub(super) fn flawed(&self, _flaw: Flaw) -> bool {
+        false
+    }
+}

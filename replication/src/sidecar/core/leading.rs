@@ -1,0 +1,417 @@
+//! This member leads: look, fence, catch up, look again, promote, and only then serve (rule 8).
+
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
+
+use bellwether_election::Term;
+
+use super::{Core, Flaw, Inspection, Order, Phase};
+use crate::{
+    Clients, Position, Relation,
+    rank::{self, Offsets},
+};
+
+/// How long a successor waits for the last writes of a primary that it has fenced.
+const CATCH_UP: Duration = Duration::from_millis(100);
+
+/// How long a server may claim to be primary before the leader fences it: an agent beside it that
+/// lives does so first, and two leaders that meet settle first.
+const ROGUE_AFTER: Duration = Duration::from_secs(1);
+
+/// How long a member whose server was fenced by a leader that it cannot see holds back.
+const DEPOSED: Duration = Duration::from_secs(5);
+
+/// One spell of leadership.
+#[derive(Debug)]
+pub(super) struct Spell {
+    pub(super) term: Term,
+    pub(super) until: Option<Instant>,
+    stage: Stage,
+    pub(super) resigned: bool,
+}
+
+#[derive(Debug)]
+enum Stage {
+    /// Waiting for every server's answer.
+    Looking {
+        since: Instant,
+    },
+    /// Waiting until these members' servers are fenced, or could not be.
+    Fencing {
+        waiting: BTreeSet<String>,
+        fenced: Vec<String>,
+    },
+    /// Waiting for the last writes of servers that were fenced, then for a last look.
+    CatchingUp {
+        since: Instant,
+        until: Instant,
+    },
+    Promoting,
+    Serving {
+        term: Term,
+        run_id: Option<String>,
+    },
+}
+
+impl Spell {
+    pub(super) fn new(term: Term, until: Option<Instant>, now: Instant) -> Self {
+        Self {
+            term,
+            until,
+            stage: Stage::Looking { since: now },
+            resigned: false,
+        }
+    }
+
+    pub(super) fn serving(&self) -> Option<Term> {
+        match self.stage {
+            Stage::Serving { term, .. } => Some(term),
+            _ => None,
+        }
+    }
+
+    pub(super) fn is_serving(&self) -> bool {
+        self.serving().is_some() && !self.resigned
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        match self.stage {
+            Stage::CatchingUp { until, .. } => Some(until),
+            _ => self.until,
+        }
+    }
+}
+
+impl Core {
+    pub(super) fn decide_leading(&mut self) {
+        let Phase::Leading(spell) = &mut self.phase else {
+            return;
+        };
+        let handing_over = self.handover.as_ref().is_some_and(|h| !h.has_resigned());
+        let lapsed = spell.until.is_some_and(|until| self.now >= until);
+        if spell.resigned || lapsed || self.order.is_some() || handing_over {
+            return;
+        }
+        match &spell.stage {
+            Stage::Looking { since } => {
+                let since = *since;
+                self.look(since);
+            }
+            Stage::Fencing { waiting, .. } if !waiting.is_empty() => {}
+            Stage::Fencing { fenced, .. } => {
+                let wait = if fenced.is_empty() {
+                    Duration::ZERO
+                } else {
+                    CATCH_UP
+                };
+                spell.stage = Stage::CatchingUp {
+                    fenced: fenced.clone(),
+                    since: self.now,
+                    until: self.now + wait,
+                };
+                self.decide_leading();
+            }
+            Stage::CatchingUp {
+                fenced,
+                since,
+                until,
+            } => {
+                let (fenced, since, until) = (fenced.clone(), *since, *until);
+                self.catch_up(fenced, since, until);
+            }
+            Stage::Promoting => {}
+            Stage::Serving { run_id, .. } => {
+                let run_id = run_id.clone();
+                self.serve(run_id.as_deref());
+            }
+        }
+    }
+
+    /// First look: is it right that this server leads at all? Then fence whoever stands in the way.
+    fn look(&mut self, since: Instant) {
+        let surveyed = self.survey(since) & self.survey_last_primary(self.unled_since);
+        let Some(own) = self.own_fit_to_lead(since) else {
+            return;
+        };
+        if !surveyed {
+            return;
+        }
+        if self.yields(&own, since, Offsets::Moving) {
+            return;
+        }
+        let waiting = self.fence_primaries(since);
+        let stage = if waiting.is_empty() {
+            Stage::CatchingUp {
+                fenced: Vec::new(),
+                since,
+                until: self.now,
+            }
+        } else {
+            Stage::Fencing {
+                waiting,
+                fenced: Vec::new(),
+            }
+        };
+        self.enter(stage);
+    }
+
+    /// Fences the servers that claim to be primary, and the last known one even if it does not
+    /// answer: should it come back, the fence is the first thing it reads. Returns those whose
+    /// outcome is worth waiting for.
+    fn fence_primaries(&mut self, since: Instant) -> BTreeSet<String> {
+        let own = &self.config.server.name;
+        let last = self.last_primary.as_ref().map(|server| &server.name);
+        let mut waiting = BTreeSet::new();
+        let mut silent = Vec::new();
+        for (name, member) in &self.members {
+            if member.leads_itself() {
+                // Two leaders that meet settle between themselves which server is fenced.
+                continue;
+            }
+            match member.answer_since(since.min(self.unled_since)) {
+                Some(theirs) if theirs.is_primary() => {
+                    waiting.insert(name.clone());
+                }
+                None if last == Some(name) && last != Some(own) => silent.push(name.clone()),
+                _ => {}
+            }
+        }
+        if self.flawed(Flaw::DoesNotFence) {
+            return BTreeSet::new();
+        }
+        for name in silent.iter().chain(&waiting) {
+            self.fence_member(name);
+        }
+        waiting
+    }
+
+    pub(super) fn spell_fenced(&mut self, name: &str, succeeded: bool) {
+        if let Phase::Leading(Spell {
+            stage: Stage::Fencing { waiting, fenced },
+            ..
+        }) = &mut self.phase
+            && waiting.remove(name)
+        {
+            if succeeded {
+                fenced.push(name.to_owned());
+            }
+        }
+    }
+
+    /// Second look, when no more writes arrive: nobody who could lead may be ahead now.
+    fn catch_up(&mut self, fenced: Vec<String>, since: Instant, until: Instant) {
+        let mut surveyed = self.survey(since);
+        let Some(own) = self.own_fit_to_lead(since) else {
+            return;
+        };
+        if self.now < until {
+            for name in &fenced {
+                surveyed &= self.survey_one(name, since);
+            }
+        }
+        if !surveyed {
+            return;
+        }
+        if self.now < until && self.misses_writes(&own, &fenced, since) {
+            let since = self.now;
+            self.enter(Stage::CatchingUp {
+                fenced,
+                since,
+                until,
+            });
+            return self.decide_leading();
+        }
+        if self.yields(&own, since, Offsets::Settled) {
+            return;
+        }
+        self.promote(&own);
+    }
+
+    /// Whether a server that was fenced has writes that are still on their way to ours.
+    fn misses_writes(&self, own: &Inspection, fenced: &[String], since: Instant) -> bool {
+        let members = fenced.iter().filter_map(|name| self.members.get(name));
+        members
+            .filter_map(|member| member.answer_since(since))
+            .any(|theirs| {
+                theirs.position.replication_id == own.position.replication_id
+                    && theirs.position.relation(&own.position) == Relation::Ahead
+            })
+    }
+
+    fn promote(&mut self, own: &Inspection) {
+        if own.is_primary() {
+            self.explain(
+                "keep the own server as primary",
+                format!("it is at {}", own.position),
+            );
+            return self.begin_serving(Some(own.run_id.clone()));
+        }
+        let why = format!(
+            "nobody is ahead; it has {} keys at {}",
+            own.keys, own.position
+        );
+        self.explain("promote the own server", why);
+        self.promoted_at = Some(own.position.clone());
+        self.enter(Stage::Promoting);
+        self.give_order(Order::Promote);
+        if self.flawed(Flaw::ServesBeforePromotion) {
+            self.begin_serving(None);
+        }
+    }
+
+    pub(super) fn spell_order_done(&mut self, order: &Order, result: &Result<(), String>) {
+        let Phase::Leading(Spell {
+            stage: Stage::Promoting,
+            ..
+        }) = &self.phase
+        else {
+            return;
+        };
+        match (order, result) {
+            (Order::Promote, Ok(())) => self.begin_serving(None),
+            (Order::Promote, Err(error)) => {
+                // It may still run, even much later: follow it with a fence.
+                self.withdraw(None, &format!("the promotion is in doubt: {error}"));
+                self.give_order(Order::Fence(Clients::Cut));
+            }
+            _ => {}
+        }
+    }
+
+    fn begin_serving(&mut self, run_id: Option<String>) {
+        if let Phase::Leading(spell) = &mut self.phase {
+            let term = spell.term;
+            spell.stage = Stage::Serving { term, run_id };
+            self.served = true;
+            self.deposed_until = None;
+            self.lineage = self.lineage.max(term);
+            self.explain(
+                format!("serve in term {term}"),
+                "the own server is a verified primary",
+            );
+        }
+    }
+
+    fn serve(&mut self, run_id: Option<&str>) {
+        let own = match self.own_since(self.own_valid_from) {
+            None => return,
+            Some(Err(error)) => {
+                return self.withdraw(None, &format!("the own server is down: {error}"));
+            }
+            Some(Ok(own)) => own,
+        };
+        let restarted = run_id.is_some_and(|run_id| run_id != own.run_id);
+        if restarted && !self.flawed(Flaw::IgnoresRestart) {
+            self.served = false;
+            return self.withdraw(None, "the own server was restarted");
+        }
+        if !own.is_primary() {
+            if self.flawed(Flaw::IgnoresRestart) {
+                return self.give_order(Order::Promote);
+            }
+            self.served = false;
+            self.deposed_until = Some(self.now + DEPOSED);
+            return self.withdraw(None, "somebody made the own server a replica");
+        }
+        if let Phase::Leading(Spell {
+            stage: Stage::Serving { run_id, .. },
+            ..
+        }) = &mut self.phase
+        {
+            *run_id = Some(own.run_id.clone());
+        }
+        if !self.yields_to_data(&own) {
+            self.fence_rogues();
+            self.stand(rank::leader(own.has_data(), self.followers()));
+        }
+    }
+
+    /// An empty primary gives way to a member that turned up with a dataset of its own.
+    fn yields_to_data(&mut self, own: &Inspection) -> bool {
+        if own.has_data() || self.config.allow_data_loss {
+            return false;
+        }
+        let foreign = |position: &Position| {
+            !matches!(
+                position.relation(&own.position),
+                Relation::Same | Relation::Behind
+            )
+        };
+        let found = self.members.values().find_map(|member| {
+            let theirs = member.respondent.latest()?;
+            let apart = theirs.has_data() && theirs.fit().is_ok() && foreign(&theirs.position);
+            member.agent.clone().filter(|_| apart)
+        });
+        let Some(node) = found else { return false };
+        self.withdraw(
+            Some(node.clone()),
+            &format!("the own server is empty and that of {node} is not"),
+        );
+        true
+    }
+
+    /// Fences servers that go on claiming to be primary although no agent beside them leads.
+    fn fence_rogues(&mut self) {
+        let now = self.now;
+        let mut rogues = Vec::new();
+        for (name, member) in &mut self.members {
+            let claims = member
+                .respondent
+                .latest()
+                .is_some_and(Inspection::is_primary);
+            if !claims || member.leads_itself() {
+                member.rogue_since = None;
+            } else if now >= *member.rogue_since.get_or_insert(now) + ROGUE_AFTER {
+                rogues.push(name.clone());
+            }
+        }
+        for name in rogues {
+            self.fence_member(&name);
+        }
+    }
+
+    /// The own server's answer; resigns if it cannot lead.
+    fn own_fit_to_lead(&mut self, since: Instant) -> Option<Inspection> {
+        let own = match self.own_since(since)? {
+            Ok(own) => own,
+            Err(error) => {
+                self.withdraw(None, &format!("the own server is down: {error}"));
+                return None;
+            }
+        };
+        if let Err(why) = own.fit() {
+            self.withdraw(None, why);
+            return None;
+        }
+        Some(own)
+    }
+
+    /// Gives way to a member whose dataset must be preferred; true if so.
+    fn yields(&mut self, own: &Inspection, since: Instant, offsets: Offsets) -> bool {
+        if self.flawed(Flaw::IgnoresData) {
+            return false;
+        }
+        if let Some((node, theirs)) = self.who_is_ahead(own, since, offsets) {
+            let why = format!(
+                "{node} is ahead: {} keys at {}, here {} at {}",
+                theirs.keys, theirs.position, own.keys, own.position
+            );
+            self.withdraw(Some(node), &why);
+            return true;
+        }
+        if let Some(name) = self.who_has_data(own, since) {
+            let why = format!("the own server is empty and that of {name} is not");
+            self.withdraw(None, &why);
+            return true;
+        }
+        false
+    }
+
+    fn enter(&mut self, next: Stage) {
+        if let Phase::Leading(spell) = &mut self.phase {
+            spell.stage = next;
+        }
+    }
+}

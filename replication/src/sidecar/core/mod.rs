@@ -1,0 +1,569 @@
+//! The sidecar's decisions, without I/O, clock or randomness.
+//!
+//! Each event is first absorbed as a fact, then everything is decided anew from what is true:
+//! who leads ([`Phase`]), what the own server says, what the members' servers say. One order at a
+//! time is given to the own server; what it said before an order ended no longer counts.
+#![deny(clippy::disallowed_methods)]
+
+mod flaw;
+mod following;
+mod handover;
+mod leading;
+mod members;
+#[cfg(test)]
+mod simulation;
+mod vacant;
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use bellwether_election::{Leadership, NodeId, Peer, Rank, Term};
+
+use self::{
+    flaw::Flaw, following::Following, handover::Handover, leading::Spell, members::Member,
+    vacant::Vacancy,
+};
+use super::{SidecarConfig, Switched};
+use crate::{Address, Card, Clients, Inspection, Position, Server, View};
+
+/// How long to wait after a failed order before the next one.
+const RETRY_ORDER: Duration = Duration::from_millis(200);
+
+/// Something became known.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// The election says who leads.
+    Leadership(Leadership),
+    /// The election says who else is there.
+    Peers(BTreeMap<NodeId, Peer>),
+    /// The connection to the own server was lost.
+    Lost,
+    /// An [`Action::Ask`] was answered, or not.
+    Answer {
+        who: Who,
+        asked: Instant,
+        answer: Result<Inspection, String>,
+    },
+    /// An [`Action::Order`] ended.
+    Done(Result<(), String>),
+    /// An [`Action::FenceMember`] ended.
+    Fenced {
+        member: String,
+        result: Result<(), String>,
+    },
+    /// Somebody wants another primary; by name or whoever fits best.
+    Switchover { to: Option<String> },
+    /// This member is to end.
+    Leave,
+    /// [`Core::wake_at`] has come.
+    Tick,
+}
+
+/// A server that can be asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Who {
+    Own,
+    Member { name: String, address: Address },
+}
+
+/// What the own server is told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    Promote,
+    Follow(Address),
+    Fence(Clients),
+    PauseWrites,
+    ResumeWrites,
+}
+
+/// Something to be done by the shell.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) enum Action {
+    Campaign(Rank),
+    Resign(Option<NodeId>),
+    Announce(Card),
+    /// Inspect a server and report an [`Event::Answer`], in bounded time.
+    Ask(Who),
+    /// Tell the own server and report [`Event::Done`], in bounded time.
+    Order(Order),
+    /// Fence another member's server and report [`Event::Fenced`], in bounded time.
+    FenceMember {
+        member: String,
+        address: Address,
+    },
+    Publish(View),
+    /// Tell the operator what was decided and why.
+    Explain(Decision),
+    SwitchoverEnded(Result<Switched, String>),
+    /// The member may end now.
+    Left,
+}
+
+/// What was decided, and why.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Decision {
+    pub(crate) what: String,
+    pub(crate) why: String,
+    /// Whether an operator should look at it.
+    pub(crate) grave: bool,
+}
+
+/// The newest answer of a server, and whether another is awaited.
+#[derive(Debug, Default)]
+pub(crate) struct Respondent {
+    pub(crate) awaited: bool,
+    pub(crate) answer: Option<Answer>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Answer {
+    /// When the question left: the answer is no older than this.
+    pub(crate) asked: Instant,
+    pub(crate) result: Result<Inspection, String>,
+}
+
+impl Respondent {
+    fn answered_since(&self, since: Instant) -> Option<&Result<Inspection, String>> {
+        self.answer
+            .as_ref()
+            .filter(|answer| answer.asked >= since)
+            .map(|answer| &answer.result)
+    }
+
+    pub(crate) fn latest(&self) -> Option<&Inspection> {
+        self.answer.as_ref()?.result.as_ref().ok()
+    }
+}
+
+#[derive(Debug)]
+enum Phase {
+    Vacant(Vacancy),
+    Following(Following),
+    Leading(Spell),
+}
+
+/// The pure part of a sidecar.
+#[derive(Debug)]
+pub(crate) struct Core {
+    now: Instant,
+    config: SidecarConfig,
+    phase: Phase,
+    own: Respondent,
+    /// What the own server said before this is outdated by an order.
+    own_valid_from: Instant,
+    own_lost: bool,
+    /// The order that the own server is carrying out.
+    order: Option<Order>,
+    members: BTreeMap<String, Member>,
+    /// See [`Card::lineage`].
+    lineage: Term,
+    /// The server that was last known to serve, in case it must be fenced.
+    last_primary: Option<Server>,
+    /// Whether the own server was made primary and has not been told otherwise since.
+    served: bool,
+    handover: Option<Handover>,
+    leaving: bool,
+    left: bool,
+    candidacy: Option<Rank>,
+    /// After an order failed, the next waits until then.
+    retry_from: Instant,
+    /// Where the own dataset was when it was last promoted.
+    promoted_at: Option<Position>,
+    /// A primary that is still shown while leadership passes from hand to hand, and until when.
+    kept: Option<(Term, Server, Instant)>,
+    next_survey: Instant,
+    /// Since when nobody led, or the present leader leads.
+    unled_since: Instant,
+    /// Another leader, whom this member could not see, took the own server from it: until then it
+    /// does not stand while another server is primary.
+    deposed_until: Option<Instant>,
+    card: Option<Card>,
+    view: View,
+    last_decision: Option<Decision>,
+    out: Vec<Action>,
+    #[cfg(test)]
+    pub(crate) flaw: Option<Flaw>,
+}
+
+impl Core {
+    pub(crate) fn new(config: SidecarConfig, now: Instant) -> Self {
+        Self {
+            now,
+            config,
+            phase: Phase::Vacant(Vacancy::new(now)),
+            own: Respondent::default(),
+            own_valid_from: now,
+            own_lost: false,
+            order: None,
+            members: BTreeMap::new(),
+            lineage: Term(0),
+            last_primary: None,
+            served: false,
+            handover: None,
+            leaving: false,
+            left: false,
+            candidacy: None,
+            retry_from: now,
+            promoted_at: None,
+            kept: None,
+            next_survey: now,
+            unled_since: now,
+            deposed_until: None,
+            card: None,
+            view: View::default(),
+            last_decision: None,
+            out: Vec::new(),
+            #[cfg(test)]
+            flaw: None,
+        }
+    }
+
+    /// Absorbs a fact and returns everything that is to be done now.
+    #[must_use]
+    pub(crate) fn step(&mut self, now: Instant, event: Event) -> Vec<Action> {
+        self.now = self.now.max(now);
+        self.absorb(event);
+        self.decide();
+        self.probe();
+        self.publish();
+        std::mem::take(&mut self.out)
+    }
+
+    /// When to send [`Event::Tick`], if nothing happens before.
+    #[must_use]
+    pub(crate) fn wake_at(&self) -> Option<Instant> {
+        let next_probe = match (&self.own.answer, self.own.awaited) {
+            (_, true) => None,
+            (None, false) => Some(self.own_valid_from),
+            (Some(answer), false) => Some(answer.asked + self.config.probe_interval),
+        };
+        let deadlines = [
+            next_probe,
+            Some(self.next_survey),
+            self.kept.as_ref().map(|(_, _, until)| *until),
+            self.handover.as_ref().and_then(Handover::wake_at),
+            self.phase.deadline(),
+        ];
+        // What is due already was decided in the last step and waits for something else.
+        deadlines
+            .into_iter()
+            .flatten()
+            .filter(|at| *at > self.now)
+            .min()
+    }
+
+    /// What the own server last said, for the operator.
+    pub(crate) fn own(&self) -> Option<&Answer> {
+        self.own.answer.as_ref()
+    }
+
+    /// What the members' servers last said, for the operator.
+    pub(crate) fn answers(&self) -> impl Iterator<Item = (&String, &Member)> {
+        self.members.iter()
+    }
+
+    fn absorb(&mut self, event: Event) {
+        match event {
+            Event::Leadership(leadership) => self.absorb_leadership(leadership),
+            Event::Peers(peers) => self.absorb_peers(peers),
+            Event::Lost => self.own_lost = true,
+            Event::Answer { who, asked, answer } => self.absorb_answer(who, asked, answer),
+            Event::Done(result) => self.absorb_done(result),
+            Event::Fenced { member, result } => self.absorb_fenced(&member, result),
+            Event::Switchover { to } => self.begin_switchover(to),
+            Event::Leave => {
+                self.leaving = true;
+                if matches!(self.phase, Phase::Leading(_)) {
+                    self.begin_switchover(None);
+                }
+            }
+            Event::Tick => {}
+        }
+    }
+
+    fn absorb_leadership(&mut self, leadership: Leadership) {
+        match leadership {
+            Leadership::Vacant => {
+                if self.handover.as_ref().is_none_or(|h| !h.has_resigned()) {
+                    self.kept = None;
+                }
+                if !matches!(self.phase, Phase::Vacant(_)) {
+                    self.unled_since = self.now;
+                }
+                self.phase = Phase::Vacant(Vacancy::new(self.now));
+            }
+            Leadership::Leading { term, until } => match &mut self.phase {
+                Phase::Leading(spell) if spell.term == term || spell.is_serving() => {
+                    spell.term = term;
+                    spell.until = until;
+                }
+                _ => {
+                    self.keep_primary();
+                    self.phase = Phase::Leading(Spell::new(term, until, self.now));
+                }
+            },
+            Leadership::Following { leader, card, term } => {
+                let card = Card::decode(&card);
+                self.deposed_until = None;
+                if let Some(card) = &card {
+                    self.note_leader(&leader, card);
+                }
+                match &mut self.phase {
+                    Phase::Following(following) if following.leader == leader => {
+                        following.term = term;
+                        following.card = card.or(following.card.take());
+                    }
+                    _ => {
+                        self.keep_primary();
+                        self.phase = Phase::Following(Following::new(leader, term, card, self.now));
+                    }
+                }
+            }
+        }
+    }
+
+    /// Leadership passed on without a vacancy: that is planned, so the server that serves goes on
+    /// being shown until the next one does. It refuses writes itself.
+    fn keep_primary(&mut self) {
+        if let (None, Some(primary)) = (&self.kept, &self.view.primary) {
+            let until = self.now + self.config.handover_timeout;
+            self.kept = Some((self.view.term, primary.clone(), until));
+        }
+    }
+
+    fn absorb_answer(&mut self, who: Who, asked: Instant, result: Result<Inspection, String>) {
+        let respondent = match who {
+            Who::Own => &mut self.own,
+            Who::Member { name, .. } => match self.members.get_mut(&name) {
+                Some(member) => &mut member.respondent,
+                None => return,
+            },
+        };
+        respondent.awaited = false;
+        respondent.answer = Some(Answer { asked, result });
+    }
+
+    fn absorb_done(&mut self, result: Result<(), String>) {
+        let order = self.order.take().expect("an order was under way");
+        self.own_valid_from = self.now;
+        match &result {
+            Ok(()) => {
+                self.served = match order {
+                    Order::Promote => true,
+                    Order::Fence(_) | Order::Follow(_) => false,
+                    Order::PauseWrites | Order::ResumeWrites => self.served,
+                };
+            }
+            Err(error) => {
+                self.retry_from = self.now + RETRY_ORDER;
+                self.explain_grave(format!("could not {}", order.verb()), error.clone());
+            }
+        }
+        if !self.handover_order_done(&order, &result) {
+            self.spell_order_done(&order, &result);
+        }
+        if let Phase::Following(following) = &mut self.phase {
+            following.ordered = self.now;
+        }
+    }
+
+    fn decide(&mut self) {
+        self.kept = self.kept.take().filter(|(_, _, until)| self.now < *until);
+        self.survey_at_intervals();
+        if self.left {
+            return;
+        }
+        self.continue_handover();
+        match &self.phase {
+            Phase::Vacant(_) => self.decide_vacant(),
+            Phase::Following(_) => self.decide_following(),
+            Phase::Leading(_) => self.decide_leading(),
+        }
+        self.decide_leaving();
+    }
+
+    /// Ends the member once its server no longer needs it.
+    fn decide_leaving(&mut self) {
+        if self.leaving && self.handover.is_none() && self.order.is_none() {
+            self.left = true;
+            self.withdraw(None, "this member ends");
+            self.out.push(Action::Left);
+        }
+    }
+
+    // What the decisions are made of.
+
+    /// What the own server says now, asked no earlier than `since`; asks if that is not known.
+    fn own_since(&mut self, since: Instant) -> Option<Result<Inspection, String>> {
+        if self.order.is_some() {
+            return None;
+        }
+        let since = since.max(self.own_valid_from);
+        match self.own.answered_since(since) {
+            Some(result) => Some(result.clone()),
+            None => {
+                self.ask_own();
+                None
+            }
+        }
+    }
+
+    /// Stops leading and standing. Says so once.
+    fn withdraw(&mut self, successor: Option<NodeId>, why: &str) {
+        let leads = matches!(&self.phase, Phase::Leading(spell) if !spell.resigned);
+        let must_speak = matches!(&self.phase, Phase::Vacant(vacancy) if !vacancy.spoken);
+        if !(leads || must_speak || self.candidacy.is_some()) {
+            return;
+        }
+        match &successor {
+            Some(node) if leads => self.explain(format!("resign in favour of {node}"), why),
+            None if leads => self.explain("resign", why),
+            _ => self.explain("do not stand", why),
+        }
+        self.candidacy = None;
+        match &mut self.phase {
+            Phase::Leading(spell) => spell.resigned = true,
+            Phase::Vacant(vacancy) => vacancy.spoken = true,
+            Phase::Following(_) => {}
+        }
+        self.out.push(Action::Resign(successor));
+    }
+
+    /// Stands with this rank, if that is news.
+    fn stand(&mut self, rank: Rank) {
+        let must_speak = match &mut self.phase {
+            Phase::Vacant(vacancy) => !std::mem::replace(&mut vacancy.spoken, true),
+            _ => false,
+        };
+        if must_speak || self.candidacy.as_ref() != Some(&rank) {
+            self.candidacy = Some(rank.clone());
+            self.out.push(Action::Campaign(rank));
+        }
+    }
+
+    /// Whether the own server is free to be told something, and not just after a failure.
+    fn may_order(&self) -> bool {
+        self.order.is_none() && self.now >= self.retry_from
+    }
+
+    fn give_order(&mut self, order: Order) {
+        assert!(self.order.is_none(), "one order at a time");
+        self.order = Some(order.clone());
+        self.out.push(Action::Order(order));
+    }
+
+    fn ask_own(&mut self) {
+        if !self.own.awaited {
+            self.own.awaited = true;
+            self.out.push(Action::Ask(Who::Own));
+        }
+    }
+
+    /// Asks the own server at intervals, and at once when its connection is lost.
+    fn probe(&mut self) {
+        let due = self.own.answer.as_ref().is_none_or(|answer| {
+            self.now.saturating_duration_since(answer.asked) >= self.config.probe_interval
+        });
+        if self.order.is_none() && !self.own.awaited && (due || self.own_lost) {
+            self.ask_own();
+        }
+        self.own_lost &= !self.own.awaited;
+    }
+
+    fn explain(&mut self, what: impl Into<String>, why: impl Into<String>) {
+        self.push_decision(what.into(), why.into(), false);
+    }
+
+    fn explain_grave(&mut self, what: impl Into<String>, why: impl Into<String>) {
+        self.push_decision(what.into(), why.into(), true);
+    }
+
+    fn push_decision(&mut self, what: String, why: String, grave: bool) {
+        let decision = Decision { what, why, grave };
+        if self.last_decision.as_ref() != Some(&decision) {
+            self.last_decision = Some(decision.clone());
+            self.out.push(Action::Explain(decision));
+        }
+    }
+
+    // What is told to others.
+
+    fn publish(&mut self) {
+        let card = Card {
+            redis: self.config.server.address.clone(),
+            up: self.own.latest().is_some(),
+            serving: self.serving(),
+            lineage: self.lineage,
+        };
+        if self.card.as_ref() != Some(&card) {
+            self.card = Some(card.clone());
+            // Before anything else: whoever hears of a resignation hears of its cause.
+            self.out.insert(0, Action::Announce(card));
+        }
+        let view = self.current_view();
+        if let Some(primary) = &view.primary {
+            self.last_primary = Some(primary.clone());
+        }
+        if self.view != view {
+            self.view = view.clone();
+            self.out.push(Action::Publish(view));
+        }
+    }
+
+    fn serving(&self) -> Option<Term> {
+        match &self.phase {
+            Phase::Leading(spell) if !spell.resigned => spell.serving(),
+            _ => None,
+        }
+    }
+
+    fn current_view(&self) -> View {
+        let (term, until, primary) = match &self.phase {
+            Phase::Leading(spell) if self.serving().is_some() => (
+                self.serving(),
+                spell.until,
+                Some(self.config.server.clone()),
+            ),
+            Phase::Following(following) => (following.serving(), None, following.server()),
+            _ => (None, None, None),
+        };
+        let (term, until, primary) = match (term, primary, &self.kept) {
+            (Some(term), Some(primary), _) => (term, until, Some(primary)),
+            (_, _, Some((term, primary, _))) => (*term, None, Some(primary.clone())),
+            _ => (self.view.term, None, None),
+        };
+        let replicas = primary
+            .as_ref()
+            .map_or_else(Vec::new, |p| self.replicas_of(p));
+        View {
+            term,
+            until,
+            primary,
+            replicas,
+        }
+    }
+}
+
+impl Phase {
+    fn deadline(&self) -> Option<Instant> {
+        match self {
+            Self::Vacant(vacancy) => vacancy.deadline(),
+            Self::Leading(spell) => spell.deadline(),
+            Self::Following(_) => None,
+        }
+    }
+}
+
+impl Order {
+    fn verb(&self) -> &'static str {
+        match self {
+            Self::Promote => "promote",
+            Self::Follow(_) => "follow",
+            Self::Fence(_) => "fence",
+            Self::PauseWrites => "pause writes",
+            Self::ResumeWrites => "resume writes",
+        }
+    }
+}

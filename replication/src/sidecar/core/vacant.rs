@@ -1,0 +1,112 @@
+//! Nobody leads: look around, then stand or abstain.
+
+use std::time::{Duration, Instant};
+
+use super::{Core, Inspection, Order, Phase};
+use crate::{
+    Clients,
+    rank::{self, Offsets},
+};
+
+/// How often one looks around again while nobody leads.
+const LOOK_AGAIN: Duration = Duration::from_millis(250);
+
+#[derive(Debug)]
+pub(super) struct Vacancy {
+    /// What is decided rests on answers no older than this.
+    since: Instant,
+    pub(super) spoken: bool,
+}
+
+impl Vacancy {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            since: now,
+            spoken: false,
+        }
+    }
+
+    pub(super) fn deadline(&self) -> Option<Instant> {
+        self.spoken.then_some(self.since + LOOK_AGAIN)
+    }
+}
+
+impl Core {
+    pub(super) fn decide_vacant(&mut self) {
+        let Phase::Vacant(vacancy) = &mut self.phase else {
+            return;
+        };
+        if vacancy.spoken && self.now >= vacancy.since + LOOK_AGAIN {
+            vacancy.since = self.now;
+        }
+        let since = vacancy.since;
+        let surveyed = self.survey(since);
+        // Its answer is wanted after the vote, so it is asked for now.
+        self.survey_last_primary(self.unled_since);
+        let own = match self.own_since(since) {
+            None => return,
+            Some(Err(error)) => {
+                return self.withdraw(None, &format!("the own server is down: {error}"));
+            }
+            Some(Ok(own)) => own,
+        };
+        if own.is_primary() && self.fence_unled(&own) {
+            return;
+        }
+        if self.leaving {
+            return self.withdraw(None, "this member ends");
+        }
+        if !surveyed {
+            return;
+        }
+        match self.fitness(&own, since) {
+            Ok(()) => self.stand(rank::candidate(&own, self.lineage)),
+            Err(why) => self.withdraw(None, &why),
+        }
+    }
+
+    /// A server that led under this agent is fenced when leadership is lost; one that nobody
+    /// manages is adopted if it has data, else fenced too (safety rule 6).
+    fn fence_unled(&mut self, own: &Inspection) -> bool {
+        if self.served {
+            self.explain("fence the own server", "leadership was lost");
+        } else if own.has_data() {
+            self.explain_grave(
+                "adopt the own server",
+                "it was writable before anyone led, and has data: start it with --replicaof 127.0.0.1 1",
+            );
+            return false;
+        } else {
+            self.explain_grave(
+                "fence the own server",
+                "it was writable before anyone led, and is empty: start it with --replicaof 127.0.0.1 1",
+            );
+        }
+        if self.may_order() {
+            self.give_order(Order::Fence(Clients::Cut));
+        }
+        true
+    }
+
+    /// Why this server should not stand, if so.
+    fn fitness(&self, own: &Inspection, since: Instant) -> Result<(), String> {
+        own.fit()?;
+        if let Some((node, theirs)) = self.who_is_ahead(own, since, Offsets::Moving) {
+            return Err(format!(
+                "{node} is ahead: {} keys at {}, here {} at {}",
+                theirs.keys, theirs.position, own.keys, own.position
+            ));
+        }
+        if self.deposed_until.is_some_and(|until| self.now < until)
+            && let Some(name) = self.who_is_primary()
+        {
+            return Err(format!(
+                "the server of {name} is primary and this one was deposed"
+            ));
+        }
+        match self.who_has_data(own, since) {
+            Some(name) => Err(format!("the own server is empty and that of {name} is not")),
+            None => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! One agent beside one server: makes it what the election wants it to be.
+
+mod core;
+mod shell;
+mod status;
+
+use std::time::Duration;
+
+use serde::Serialize;
+
+pub use shell::{Connect, Handle, Sidecar};
+pub use status::{Decided, MemberStatus, Status};
+
+use crate::Server;
+
+/// How a [`Sidecar`] behaves.
+#[derive(Clone, Debug)]
+#[non_exhaustive]
+pub struct SidecarConfig {
+    /// The own server: the name of this member in the election, and where the others reach the
+    /// server.
+    pub server: Server,
+    /// How often the own server is asked what it is. Default 100 ms: a changed link or dataset is
+    /// noticed within this; a lost connection is noticed at once.
+    pub probe_interval: Duration,
+    /// How long the own server may take to answer before it counts as hung. Default 1 s, as long
+    /// as a slow command or a fork of a large dataset commonly takes.
+    pub down_after: Duration,
+    /// How long another member's server may take to answer. Default 200 ms: it delays a failover
+    /// when the old primary hangs.
+    pub answer_timeout: Duration,
+    /// How often the other members' servers are looked at while nothing happens. Default 1 s.
+    pub survey_interval: Duration,
+    /// Bounds a planned switchover, and so the time for which writes may be paused. Default 2 s.
+    pub handover_timeout: Duration,
+    /// Lets an empty server become primary, and be followed, although others have data. Default
+    /// no: their data would be lost.
+    pub allow_data_loss: bool,
+}
+
+impl SidecarConfig {
+    /// The defaults for this server.
+    #[must_use]
+    pub fn new(server: Server) -> Self {
+        Self {
+            server,
+            probe_interval: Duration::from_millis(100),
+            down_after: Duration::from_secs(1),
+            answer_timeout: Duration::from_millis(200),
+            survey_interval: Duration::from_secs(1),
+            handover_timeout: Duration::from_secs(2),
+            allow_data_loss: false,
+        }
+    }
+}
+
+/// A switchover that succeeded.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Switched {
+    /// The member whose server was primary.
+    pub from: String,
+    /// The member whose server is primary now.
+    pub to: String,
+    /// From the request until the old primary follows the new one.
+    pub took: Duration,
+}

@@ -1,0 +1,51 @@
+use std::collections::BTreeMap;
+
+use bellwether_election::Term;
+use serde::Serialize;
+
+use crate::{Address, Inspection, Server};
+
+/// What a sidecar knows and what it decided of late, for an operator to read.
+#[derive(Clone, Debug, Default, Serialize)]
+pub struct Status {
+    /// `leading`, `following` or `vacant`.
+    pub leadership: String,
+    /// The member that leads.
+    pub leader: Option<String>,
+    /// The term of its leadership.
+    pub term: Option<Term>,
+    /// The primary that clients are brought to.
+    pub primary: Option<Server>,
+    /// The servers that copy it.
+    pub replicas: Vec<Server>,
+    /// What the own server last said.
+    pub server: Option<Inspection>,
+    /// Why the own server is not known or not fit, if so.
+    pub trouble: Option<String>,
+    /// The other members by name.
+    pub members: BTreeMap<String, MemberStatus>,
+    /// The latest decisions, oldest first.
+    pub decisions: Vec<Decided>,
+}
+
+/// What is known of another member.
+#[derive(Clone, Debug, Serialize)]
+pub struct MemberStatus {
+    /// Where its server is.
+    pub redis: Address,
+    /// Whether its agent is connected.
+    pub connected: bool,
+    /// What its server last said.
+    pub server: Option<Inspection>,
+}
+
+/// A decision, when it was taken, and why.
+#[derive(Clone, Debug, Serialize)]
+pub struct Decided {
+    /// Milliseconds since 1970, by this machine's clock.
+    pub at_ms: u64,
+    /// What was decided.
+    pub what: String,
+    /// Why.
+    pub why: String,
+}
