@@ -45,6 +45,7 @@ enum Stage {
     },
     /// Waiting for the last writes of servers that were fenced, then for a last look.
     CatchingUp {
+        fenced: Vec<String>,
         since: Instant,
         until: Instant,
     },
