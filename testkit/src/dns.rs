@@ -1,6 +1,6 @@
 use std::collections::BTreeMap;
 use std::iter;
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, UdpSocket};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use hickory_proto::rr::{LowerName, Name, RData, Record, RecordType};
 use hickory_server::net::runtime::Time;
 use hickory_server::server::{Request, RequestHandler, ResponseHandler, ResponseInfo, Server};
 use hickory_server::zone_handler::MessageResponseBuilder;
-use tokio::net::{TcpListener, UdpSocket};
+use tokio::net;
 use tokio::sync::oneshot;
 
 use crate::ports;
@@ -39,7 +39,7 @@ impl DnsServer {
     ///
     /// # Errors
     ///
-    /// When no port is free.
+    /// When no port is free, or the system refuses sockets.
     pub fn start() -> Result<Self> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
         let zone = Arc::new(Zone::default());
@@ -47,12 +47,17 @@ impl DnsServer {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let (udp, tcp) = runtime.block_on(async {
-            anyhow::Ok((
-                UdpSocket::bind(address).await?,
-                TcpListener::bind(address).await?,
-            ))
-        })?;
+        let (udp, tcp) = (UdpSocket::bind(address)?, TcpListener::bind(address)?);
+        udp.set_nonblocking(true)?;
+        tcp.set_nonblocking(true)?;
+        let (udp, tcp) = {
+            // Not by `block_on`, which a test that is itself asynchronous must not call.
+            let _inside = runtime.enter();
+            (
+                net::UdpSocket::from_std(udp)?,
+                net::TcpListener::from_std(tcp)?,
+            )
+        };
         let handler = Handler(Arc::clone(&zone));
         let thread = std::thread::spawn(move || {
             runtime.block_on(async {
@@ -124,6 +129,16 @@ impl DnsServer {
         self.zone.locked().mood = Mood::Failing;
     }
 
+    /// Answers every question about one name, and no other, with SERVFAIL.
+    ///
+    /// # Errors
+    ///
+    /// When the name is none.
+    pub fn fail_for(&self, name: &str) -> Result<()> {
+        self.zone.locked().mood = Mood::FailingFor(fqdn(name)?.into());
+        Ok(())
+    }
+
     /// Answers again.
     pub fn revive(&self) {
         self.zone.locked().mood = Mood::Answering;
@@ -181,12 +196,13 @@ struct State {
     mood: Mood,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Debug, Default)]
 enum Mood {
     #[default]
     Answering,
     Silent,
     Failing,
+    FailingFor(LowerName),
 }
 
 impl Zone {
@@ -198,10 +214,14 @@ impl Zone {
     fn answer(&self, name: &LowerName, kind: RecordType) -> Option<(ResponseCode, Vec<Record>)> {
         let mut state = self.locked();
         state.queries += 1;
-        match state.mood {
+        let fails = match &state.mood {
             Mood::Silent => return None,
-            Mood::Failing => return Some((ResponseCode::ServFail, Vec::new())),
-            Mood::Answering => {}
+            Mood::Failing => true,
+            Mood::FailingFor(of) => of == name,
+            Mood::Answering => false,
+        };
+        if fails {
+            return Some((ResponseCode::ServFail, Vec::new()));
         }
         if let Some(records) = state.records.get(&(name.clone(), kind)) {
             return Some((ResponseCode::NoError, records.clone()));
