@@ -1,6 +1,9 @@
 //! The HTTP face over real sockets: every route, and clients that are slow, silent or garbled.
 
-#![expect(clippy::unwrap_used, reason = "a test fails where its scene cannot be set")]
+#![expect(
+    clippy::unwrap_used,
+    reason = "a test fails where its scene cannot be set"
+)]
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 

@@ -23,6 +23,7 @@ pub(crate) enum Kind {
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) name: String,
+    pub(crate) kind: Kind,
     pub(crate) took: Duration,
     pub(crate) success: bool,
     pub(crate) tests: Tally,
@@ -58,6 +59,7 @@ fn run_to(
     let ran_enough = kind == Kind::Check || tests.passed + tests.failed > 0;
     Ok(Outcome {
         name: name.to_owned(),
+        kind,
         took: begun.elapsed(),
         success: ended_well && ran_enough && tests.failed == 0,
         tests,

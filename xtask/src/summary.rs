@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use crate::step::Outcome;
+use crate::step::{Kind, Outcome};
 
 /// The outcome of all steps, and the tests that this machine could not run.
 #[derive(Debug)]
@@ -40,7 +40,7 @@ impl Summary {
     }
 }
 
-/// Each step, what failed and what was skipped; the last line counts.
+/// Each step, what failed and what was skipped; where tests ran, the last line counts.
 impl fmt::Display for Summary {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for step in &self.steps {
@@ -58,8 +58,11 @@ impl fmt::Display for Summary {
         for test in &self.skipped {
             writeln!(f, "SKIPPED {test}")?;
         }
-        let (passed, failed, skipped) = (self.passed(), self.failed(), self.skipped());
-        writeln!(f, "{passed} passed, {failed} failed, {skipped} skipped")
+        if self.steps.iter().any(|step| step.kind == Kind::Tests) {
+            let (passed, failed, skipped) = (self.passed(), self.failed(), self.skipped());
+            writeln!(f, "{passed} passed, {failed} failed, {skipped} skipped")?;
+        }
+        Ok(())
     }
 }
 
@@ -70,10 +73,11 @@ mod tests {
     use super::*;
     use crate::tally::Tally;
 
-    fn step(name: &str, success: bool, tests: Tally) -> Outcome {
+    fn step(name: &str, kind: Kind, success: bool, tests: Tally) -> Outcome {
         let took = Duration::from_millis(1500);
         Outcome {
             name: name.to_owned(),
+            kind,
             took,
             success,
             tests,
@@ -89,8 +93,8 @@ mod tests {
         };
         let summary = Summary {
             steps: vec![
-                step("format", true, Tally::default()),
-                step("tests", true, tests),
+                step("format", Kind::Check, true, Tally::default()),
+                step("tests", Kind::Tests, true, tests),
             ],
             skipped: vec!["partition: needs root".to_owned()],
         };
@@ -114,8 +118,8 @@ mod tests {
         };
         let summary = Summary {
             steps: vec![
-                step("clippy", false, Tally::default()),
-                step("tests", false, tests),
+                step("clippy", Kind::Check, false, Tally::default()),
+                step("tests", Kind::Tests, false, tests),
             ],
             skipped: Vec::new(),
         };
@@ -127,5 +131,15 @@ mod tests {
             text.ends_with("\n4 passed, 2 failed, 0 skipped\n"),
             "{text}"
         );
+    }
+
+    #[test]
+    fn where_no_tests_ran_none_are_counted() {
+        let steps = vec![step("fuzz scan", Kind::Check, true, Tally::default())];
+        let summary = Summary {
+            steps,
+            skipped: Vec::new(),
+        };
+        assert_eq!(summary.to_string(), "ok         1.5 s  fuzz scan\n");
     }
 }
