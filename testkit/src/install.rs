@@ -57,7 +57,7 @@ pub fn tool(program: &str, package: &str) -> Result<()> {
     install(package)?;
     ensure!(
         find(program).is_some(),
-        "{package} is installed, but {program} is not to be found"
+        "{package} is installed, but {program} is not in PATH"
     );
     Ok(())
 }
@@ -88,11 +88,10 @@ fn apt_get(args: &[&str]) -> Result<()> {
     Ok(())
 }
 
-/// Where in `PATH`, or where only root's `PATH` looks, the program is.
+/// Where in `PATH` the program is.
 fn find(program: &str) -> Option<PathBuf> {
     let path = std::env::var_os("PATH").unwrap_or_default();
     std::env::split_paths(&path)
-        .chain(["/usr/sbin".into(), "/sbin".into()])
         .map(|dir| dir.join(program))
         .find(|file| file.is_file())
 }

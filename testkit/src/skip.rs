@@ -2,7 +2,9 @@
 
 use std::fs::OpenOptions;
 use std::io::Write;
+use std::thread;
 
+use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
 
 /// Says on standard error, and in the file that `BELLWETHER_SKIPPED` names, that a test did not
@@ -25,12 +27,17 @@ pub fn skip(test: &str, reason: &str) {
     }
 }
 
-/// Whether this process is root; otherwise [`skip`]s `test`.
+/// Whether this process may build a [`Network`](crate::Network); otherwise [`skip`]s `test`. Root in
+/// an ordinary container may not.
 #[must_use]
-pub fn root_or_skip(test: &str) -> bool {
-    let root = geteuid().is_root();
-    if !root {
-        skip(test, "needs root");
-    }
-    root
+pub fn networks_or_skip(test: &str) -> bool {
+    // Tried on a thread that is gone afterwards, and its namespaces with it.
+    let allowed = thread::spawn(|| unshare(CloneFlags::CLONE_NEWNET | CloneFlags::CLONE_NEWNS));
+    let reason = match allowed.join() {
+        Ok(Ok(())) if geteuid().is_root() => return true,
+        Ok(Err(errno)) if geteuid().is_root() => format!("network namespaces are refused: {errno}"),
+        _ => "network namespaces need root".into(),
+    };
+    skip(test, &reason);
+    false
 }

@@ -6,7 +6,9 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::Result;
-use bellwether_testkit::{Host, Network, Options, Program, Redis, install, root_or_skip, until};
+use bellwether_testkit::{
+    Host, Network, Options, Program, Redis, install, networks_or_skip, until,
+};
 
 const PATIENCE: Duration = Duration::from_secs(30);
 const PORT: u16 = 4000;
@@ -51,7 +53,7 @@ fn timed_out(result: Result<TcpStream>) -> bool {
 
 #[test]
 fn a_cut_is_silent_and_heals() {
-    if !root_or_skip("a_cut_is_silent_and_heals") {
+    if !networks_or_skip("a_cut_is_silent_and_heals") {
         return;
     }
     let network = Network::new(3).unwrap();
@@ -90,7 +92,7 @@ fn a_cut_is_silent_and_heals() {
 
 #[test]
 fn servers_run_in_hosts_and_end_with_the_network() {
-    if !root_or_skip("servers_run_in_hosts_and_end_with_the_network") {
+    if !networks_or_skip("servers_run_in_hosts_and_end_with_the_network") {
         return;
     }
     install::redis_server().unwrap();
@@ -136,7 +138,7 @@ fn servers_run_in_hosts_and_end_with_the_network() {
 /// The crashed run is this test binary once more, running only [`hold_a_network`].
 #[test]
 fn what_a_crashed_run_left_is_removed() {
-    if !root_or_skip("what_a_crashed_run_left_is_removed") {
+    if !networks_or_skip("what_a_crashed_run_left_is_removed") {
         return;
     }
     let mut crashed = Program::new(std::env::current_exe().unwrap())
