@@ -45,9 +45,7 @@ impl fmt::Display for Term {
 /// How fit a candidate is, as the application sees it: compared byte by byte, bigger is fitter.
 ///
 /// A backend compares ranks and knows nothing of what they mean.
-#[derive(
-    Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
-)]
+#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 pub struct Rank(pub Vec<u8>);
 
 /// Who leads, as far as this member knows.

@@ -3,12 +3,14 @@
 mod error;
 mod leadership;
 mod seat;
+mod timestamp;
 
 use async_trait::async_trait;
 
 pub use error::Error;
 pub use leadership::{Leadership, NodeId, Rank, Term};
-pub use seat::{Intent, MAX_CARD, Participant, Peer, Seat, seat};
+pub use seat::{Intent, MAX_CARD, MAX_RANK, Participant, Peer, Seat, seat};
+pub use timestamp::{Stats, Timestamp, TimestampConfig};
 
 /// A way to agree on a leader.
 ///

@@ -10,6 +10,9 @@ use crate::{Leadership, NodeId, Rank};
 /// A card is at most this long, in bytes.
 pub const MAX_CARD: usize = 4096;
 
+/// A rank is at most this long, in bytes.
+pub const MAX_RANK: usize = 1024;
+
 /// What the application wants, as its backend sees it: the latest wish, not the history.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Intent {
@@ -43,7 +46,10 @@ pub struct Peer {
 /// If the card is longer than [`MAX_CARD`].
 #[must_use]
 pub fn seat(card: Bytes) -> (Participant, Seat) {
-    assert!(card.len() <= MAX_CARD, "a card has at most {MAX_CARD} bytes");
+    assert!(
+        card.len() <= MAX_CARD,
+        "a card has at most {MAX_CARD} bytes"
+    );
     let (wishes, intent) = watch::channel(Intent {
         card,
         ..Intent::default()
@@ -89,7 +95,15 @@ pub struct Participant {
 
 impl Participant {
     /// Stands for leadership with this rank; again with another rank at any time.
+    ///
+    /// # Panics
+    ///
+    /// If the rank is longer than [`MAX_RANK`].
     pub fn campaign(&self, rank: Rank) {
+        assert!(
+            rank.0.len() <= MAX_RANK,
+            "a rank has at most {MAX_RANK} bytes"
+        );
         let spoke_in = self.state.borrow().vacancies;
         self.wishes.send_if_modified(|intent| {
             let news = intent.candidacy.as_ref() != Some(&rank) || intent.spoke_in != spoke_in;
@@ -100,7 +114,8 @@ impl Participant {
     }
 
     /// Withdraws: gives leadership up if this member leads, and does not stand until it campaigns
-    /// again. With a successor, the others hold back for a while in its favour.
+    /// again. With a successor, the others hold back for a while in its favour. A leader that
+    /// resigns has thereby spoken in the vacancy that follows.
     pub fn resign(&self, successor: Option<NodeId>) {
         let spoke_in = self.state.borrow().vacancies;
         self.wishes.send_modify(|intent| {
@@ -117,7 +132,10 @@ impl Participant {
     ///
     /// If the card is longer than [`MAX_CARD`].
     pub fn announce(&self, card: Bytes) {
-        assert!(card.len() <= MAX_CARD, "a card has at most {MAX_CARD} bytes");
+        assert!(
+            card.len() <= MAX_CARD,
+            "a card has at most {MAX_CARD} bytes"
+        );
         self.wishes.send_if_modified(|intent| {
             let news = intent.card != card;
             intent.card = card;

@@ -1,0 +1,145 @@
+//! The timestamp election over real TCP, on loopback.
+
+mod group;
+mod hostile;
+
+use std::time::Duration;
+
+use bellwether_election::{Leadership, Rank};
+use group::{Group, Node, eventually};
+
+#[tokio::test]
+async fn three_members_form_a_group() {
+    let group = Group::start(3).await;
+    let leader = group.leader().await;
+    let term = group.nodes[leader].term().expect("it leads");
+    for node in &group.nodes {
+        let peers = node.participant.peers();
+        eventually("the peers' cards are known", || peers.borrow().len() == 2).await;
+        let card = format!("card of {}", group.nodes[leader].id.member);
+        if let Leadership::Following {
+            card: told,
+            term: followed,
+            ..
+        } = node.now()
+        {
+            assert_eq!(told, card.as_bytes());
+            assert_eq!(followed, term);
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_highest_rank_wins_the_first_vote() {
+    let mut group = Group::unspoken(3).await;
+    for (rank, node) in (0..).zip(&group.nodes) {
+        node.participant.campaign(Rank(vec![rank]));
+    }
+    assert_eq!(group.leader().await, 2);
+    // A newcomer respects who leads, whatever its own rank.
+    let late = group.add().await;
+    group.nodes[late].participant.campaign(Rank(vec![9]));
+    assert_eq!(group.leader().await, 2);
+}
+
+#[tokio::test]
+async fn another_leads_when_the_leader_is_killed() {
+    let mut group = Group::start(3).await;
+    let leader = group.leader().await;
+    let before = group.nodes[leader].term();
+    let since = std::time::Instant::now();
+    group.kill(leader).await;
+    let next = group.leader().await;
+    println!("led again after {:?}", since.elapsed());
+    assert!(group.nodes[next].term() > before);
+    let peers = group.nodes[next].participant.peers();
+    eventually("the dead is forgotten", || peers.borrow().len() == 1).await;
+}
+
+#[tokio::test]
+async fn the_named_successor_takes_over() {
+    let group = Group::start(3).await;
+    let leader = group.leader().await;
+    let successor = (leader + 1) % 3;
+    let before = group.nodes[leader].term();
+    let heir = group.nodes[successor].id.clone();
+    let since = std::time::Instant::now();
+    group.nodes[leader].participant.resign(Some(heir));
+    eventually("the successor leads", || group.nodes[successor].leads()).await;
+    println!("handed over after {:?}", since.elapsed());
+    assert_eq!(group.leader().await, successor);
+    assert!(group.nodes[successor].term() > before);
+}
+
+#[tokio::test]
+async fn who_leaves_is_replaced() {
+    let mut group = Group::start(3).await;
+    let leader = group.leader().await;
+    let since = std::time::Instant::now();
+    let Node {
+        participant, task, ..
+    } = group.nodes.remove(leader);
+    let mut seen = participant.leadership();
+    drop(participant);
+    task.await
+        .expect("the task ends by itself")
+        .expect("without an error");
+    println!("left after {:?}", since.elapsed());
+    assert_eq!(*seen.borrow_and_update(), Leadership::Vacant);
+    group.leader().await;
+    println!("led again after {:?}", since.elapsed());
+}
+
+#[tokio::test]
+async fn a_member_that_is_alone_leads_and_steps_down_for_a_better_one() {
+    let group = Group::islands(2).await;
+    for (rank, node) in (0..).zip(&group.nodes) {
+        node.participant.campaign(Rank(vec![rank]));
+    }
+    for node in &group.nodes {
+        eventually("each leads its island", || node.leads()).await;
+    }
+    let worse = group.nodes[0].term();
+    group.bridge();
+    eventually("the worse follows", || !group.nodes[0].leads()).await;
+    assert_eq!(group.leader().await, 1);
+    assert!(group.nodes[1].term() > worse);
+}
+
+#[tokio::test]
+async fn one_connection_of_two_members_remains() {
+    let group = Group::start(2).await;
+    group.leader().await;
+    let opened = || -> u64 {
+        group
+            .nodes
+            .iter()
+            .map(|node| node.stats.borrow().connections_opened)
+            .sum()
+    };
+    // Each dials itself and the other at the start; afterwards nobody has a reason to.
+    let first = opened();
+    assert!(first <= 8, "{first} ends of connections");
+    let mut peers = group.nodes[0].participant.peers();
+    let lost = tokio::time::timeout(Duration::from_secs(2), async {
+        while !peers.borrow_and_update().is_empty() {
+            peers.changed().await.expect("the backend lives");
+        }
+    });
+    assert!(lost.await.is_err(), "the peer was lost for a while");
+    assert_eq!(opened(), first);
+}
+
+#[tokio::test]
+async fn a_card_reaches_the_others_at_once() {
+    let group = Group::start(3).await;
+    let leader = group.leader().await;
+    group.nodes[leader].participant.announce("news".into());
+    for node in group.nodes.iter().filter(|node| !node.leads()) {
+        let told = || match node.now() {
+            Leadership::Following { card, .. } => card == "news",
+            _ => false,
+        };
+        eventually("followers see the leader's new card", told).await;
+    }
+}
