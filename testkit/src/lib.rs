@@ -21,6 +21,7 @@
 
 mod claim;
 mod dns;
+mod group;
 pub mod install;
 mod lines;
 mod net;
@@ -31,8 +32,10 @@ mod reply;
 mod sentinel;
 mod skip;
 mod until;
+mod writer;
 
 pub use crate::dns::DnsServer;
+pub use crate::group::{Group, GroupOptions, Node};
 pub use crate::lines::Lines;
 pub use crate::net::{Host, Network};
 pub use crate::process::{Process, Program};
@@ -41,3 +44,4 @@ pub use crate::reply::Role;
 pub use crate::sentinel::Sentinel;
 pub use crate::skip::{networks_or_skip, skip};
 pub use crate::until::{Condition, until};
+pub use crate::writer::{Comparison, InTurn, Record, Route, Writer, WriterOptions};

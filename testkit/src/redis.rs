@@ -283,6 +283,15 @@ impl Redis {
         reply::role(&self.query(&["ROLE"])?)
     }
 
+    /// What ROLE says, if it does so in time.
+    ///
+    /// # Errors
+    ///
+    /// As [`Redis::role`].
+    pub fn role_within(&self, timeout: Duration) -> Result<Role> {
+        reply::role(&redis::cmd("ROLE").query(&mut self.connect_within(timeout)?)?)
+    }
+
     /// The fields of a section of INFO.
     ///
     /// # Errors
