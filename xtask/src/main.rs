@@ -3,6 +3,7 @@
 //! Only `test` says whether the project is right; the others run longer, for those who ask.
 //! Exit codes: 0 all is well, 1 something failed, 2 the machine lacks something (one line says what).
 
+mod bench;
 mod cargo;
 mod fuzz;
 mod soak;
@@ -27,6 +28,9 @@ struct Arguments {
 enum Task {
     /// Format, clippy, tests, docs: everything that must hold before a change is merged.
     Test,
+    /// Measurements, beside the peers that are installed.
+    #[command(subcommand)]
+    Bench(bench::Bench),
     /// The simulators with many more worlds than `test` runs, in release mode.
     Soak(soak::Arguments),
     /// The fuzz targets, on the stable toolchain.
@@ -35,6 +39,7 @@ enum Task {
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
+        Task::Bench(which) => return bench::main(&which),
         Task::Test => test::run(),
         Task::Soak(arguments) => soak::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),

@@ -21,8 +21,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Summary> {
     let steps = ["bellwether-election", "bellwether-replication"]
         .into_iter()
         .map(|package| {
-            let mut tests = cargo("test --release --locked --all-features --test simulation");
-            tests.args(["--package", package]);
+            let mut tests = cargo("test --release --locked --all-features --lib");
+            // The simulators are modules named `sim` or `simulation`.
+            tests.args(["--package", package, "::sim"]);
             tests.env("BELLWETHER_SEEDS", arguments.seeds.to_string());
             step::run(
                 &format!("{package}: {} worlds", arguments.seeds),
