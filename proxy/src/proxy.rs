@@ -1,0 +1,175 @@
+//! Starting and ending a proxy.
+
+use std::io;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::AtomicUsize;
+use std::thread::{self, JoinHandle};
+use std::time::{Duration, Instant};
+
+use socket2::{Domain, Protocol, Socket, Type};
+use tokio::runtime;
+use tokio::sync::{oneshot, watch};
+use tracing::{error, info};
+
+use crate::config::ProxyConfig;
+use crate::driver::{self, Assignment, Shared};
+use crate::engine::Settings;
+use crate::error::Error;
+use crate::stats::{Published, Stats};
+use crate::topology::Topology;
+
+/// Clients that may wait to be accepted, as the system allows.
+const BACKLOG: i32 = 1024;
+
+/// A running proxy.
+///
+/// Dropping it ends it at once: clients are closed, whatever they wait for. To let them finish,
+/// use [`Proxy::shutdown`].
+#[derive(Debug)]
+pub struct Proxy {
+    local_addr: SocketAddr,
+    stop: watch::Sender<Option<Instant>>,
+    workers: Vec<Worker>,
+}
+
+#[derive(Debug)]
+struct Worker {
+    thread: JoinHandle<()>,
+    ended: oneshot::Receiver<()>,
+    stats: Arc<Published>,
+}
+
+impl Proxy {
+    /// Listens, and serves clients on threads of its own from then on. Needs no runtime.
+    ///
+    /// When the sender of `topologies` is dropped, the last topology holds until it ends.
+    ///
+    /// # Errors
+    /// The settings make no sense, or the address or the threads cannot be had.
+    #[expect(
+        clippy::needless_pass_by_value,
+        reason = "a caller needs neither afterwards"
+    )]
+    pub fn start(
+        config: ProxyConfig,
+        topologies: watch::Receiver<Arc<Topology>>,
+    ) -> Result<Self, Error> {
+        config.check()?;
+        let listeners = listen(config.listen, config.workers).map_err(|source| Error::Listen {
+            address: config.listen,
+            source,
+        })?;
+        let local_addr = listeners[0].local_addr().map_err(Error::Worker)?;
+        let (stop, stopped) = watch::channel(None);
+        let clients = AtomicUsize::new(0);
+        let shared = Arc::new(Shared {
+            max_clients: config.max_clients,
+            clients,
+        });
+        let start = |listener| {
+            let stats = Arc::new(Published::default());
+            let assignment = Assignment {
+                settings: Settings::from(&config),
+                listener,
+                topologies: topologies.clone(),
+                stop: stopped.clone(),
+                shared: Arc::clone(&shared),
+                stats: Arc::clone(&stats),
+            };
+            let (thread, ended) = spawn(assignment)?;
+            Ok(Worker {
+                thread,
+                ended,
+                stats,
+            })
+        };
+        let workers: Result<Vec<_>, io::Error> = listeners.into_iter().map(start).collect();
+        let workers = workers.map_err(Error::Worker)?;
+        info!(address = %local_addr, workers = workers.len(), "proxy listens");
+        Ok(Self {
+            local_addr,
+            stop,
+            workers,
+        })
+    }
+
+    /// Where clients connect, with the port that was taken if 0 was asked for.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// What was done so far.
+    #[must_use]
+    pub fn stats(&self) -> Stats {
+        let mut sum = Stats::default();
+        for worker in &self.workers {
+            worker.stats.add_to(&mut sum);
+        }
+        sum
+    }
+
+    /// Accepts no more clients, answers what was asked already, closes each client then, and
+    /// returns when all are gone; after `within` those that remain are closed as they are.
+    ///
+    /// # Cancel safety
+    /// Dropping the future ends the proxy at once.
+    pub async fn shutdown(self, within: Duration) {
+        self.stop.send_replace(Some(Instant::now() + within));
+        for worker in self.workers {
+            // An error says that the thread is gone already.
+            let _ = worker.ended.await;
+            if worker.thread.join().is_err() {
+                error!("a worker of the proxy had panicked");
+            }
+        }
+    }
+}
+
+fn spawn(assignment: Assignment) -> io::Result<(JoinHandle<()>, oneshot::Receiver<()>)> {
+    let runtime = runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()?;
+    let (end, ended) = oneshot::channel();
+    let thread = thread::Builder::new().name("proxy".into()).spawn(move || {
+        // One task reads from many sockets: the budget per task would cut its turns short.
+        let served = tokio::task::unconstrained(driver::run(assignment));
+        if let Err(error) = runtime.block_on(served) {
+            error!(%error, "a worker of the proxy ended");
+        }
+        // Name lookups may still be under way; nobody waits for them.
+        runtime.shutdown_background();
+        // Fails only if nobody waits for the end.
+        let _ = end.send(());
+    })?;
+    Ok((thread, ended))
+}
+
+/// One listener for each worker, all on one port.
+fn listen(address: SocketAddr, workers: usize) -> io::Result<Vec<std::net::TcpListener>> {
+    let first = bind(address, false)?;
+    if workers == 1 {
+        return Ok(vec![first]);
+    }
+    // A shared port would be shared with strangers too, so it must have been free before.
+    let address = first.local_addr()?;
+    drop(first);
+    (0..workers).map(|_| bind(address, true)).collect()
+}
+
+fn bind(address: SocketAddr, shared: bool) -> io::Result<std::net::TcpListener> {
+    let socket = Socket::new(
+        Domain::for_address(address),
+        Type::STREAM,
+        Some(Protocol::TCP),
+    )?;
+    socket.set_reuse_address(true)?;
+    if shared {
+        socket.set_reuse_port(true)?;
+    }
+    socket.set_nonblocking(true)?;
+    socket.bind(&address.into())?;
+    socket.listen(BACKLOG)?;
+    Ok(socket.into())
+}
