@@ -4,14 +4,14 @@ use crate::error::RequestError;
 
 /// Splits an inline request into its arguments.
 ///
-/// Arguments stand between white space. In double quotes `\n`, `\r`, `\t`, `\b`,
+/// Arguments stand between white space, though a vertical tab or form feed does not
+/// end one that is not quoted. In double quotes `\n`, `\r`, `\t`, `\b`,
 /// `\a` and `\xHH` mean that byte and `\` before anything else is dropped; in
 /// single quotes only `\'` is special. A closing quote must be followed by white
-/// space or the end. As in Redis, a NUL byte outside quotes ends the line, and
-/// one inside leaves the quote unclosed.
+/// space or the end. NUL is a byte like others; only here is Redis different, which
+/// does not see the end of a line after one and waits for ever.
 pub(crate) fn split(line: &[u8]) -> Result<Vec<Vec<u8>>, RequestError> {
-    let end = memchr::memchr(0, line).unwrap_or(line.len());
-    let mut rest = &line[..end];
+    let mut rest = line;
     let mut args = Vec::new();
     loop {
         let Some(start) = rest.iter().position(|byte| !is_space(*byte)) else {
@@ -29,7 +29,7 @@ fn argument(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), RequestError> {
     loop {
         match rest {
             [] => return Ok((arg, rest)),
-            [byte, ..] if is_space(*byte) => return Ok((arg, rest)),
+            [b' ' | b'\t' | b'\r' | b'\n', ..] => return Ok((arg, rest)),
             [quote @ (b'"' | b'\''), after @ ..] => {
                 let after = match quote {
                     b'"' => double_quoted(after, &mut arg)?,

@@ -296,3 +296,34 @@ fn multibulk_length(digits: &[u8]) -> Option<usize> {
         None => line::length(digits),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn many_arguments_cost_no_memory_and_no_second_look() {
+        let mut input = b"*100000\r\n".to_vec();
+        for _ in 0..100_000 {
+            input.extend_from_slice(b"$4\r\nbody\r\n");
+        }
+        let mut scanner = RequestScanner::new(Limits::default());
+        let mut found = None;
+        for end in (0..input.len()).step_by(16 * 1024).chain([input.len()]) {
+            found = scanner.scan(&input[..end]).expect("it is a request");
+        }
+        assert_eq!(found, Some(input.len()));
+        assert_eq!(scanner.count(), 100_000);
+        assert_eq!(scanner.args.len(), KEPT_ARGS);
+        assert!(scanner.args.capacity() <= 2 * KEPT_ARGS);
+        let headers = 100_000 * b"$4\r\n".len() + b"*100000\r\n".len();
+        assert_eq!(scanner.line.work, headers);
+    }
+
+    #[test]
+    fn no_memory_for_declared_lengths() {
+        let mut scanner = RequestScanner::new(Limits::default());
+        assert_eq!(scanner.scan(b"*2147483647\r\n$536870912\r\n"), Ok(None));
+        assert!(scanner.args.capacity() <= KEPT_ARGS);
+    }
+}

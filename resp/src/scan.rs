@@ -269,3 +269,53 @@ fn declared(kind: u8, text: &[u8]) -> Result<Option<usize>, ScanError> {
         _ => line::length(text).map(Some).ok_or(ScanError::Length),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// An array that arrives in small reads is looked at once, although nearly
+    /// every read ends inside it. A scanner that began anew would look at 10⁹ bytes.
+    #[test]
+    fn no_byte_is_looked_at_twice() {
+        let mut input = b"*300000\r\n".to_vec();
+        for _ in 0..300_000 {
+            input.extend_from_slice(b"$4\r\nbody\r\n");
+        }
+        let mut scanner = Scanner::new(Limits::default());
+        let mut found = None;
+        for end in (0..input.len()).step_by(16 * 1024).chain([input.len()]) {
+            found = scanner.scan(&input[..end]).expect("it is a frame");
+        }
+        assert_eq!(found, Some(input.len()));
+        let headers = 300_000 * b"$4\r\n".len() + b"*300000\r\n".len();
+        assert_eq!(
+            scanner.line.work, headers,
+            "bodies are not looked at at all"
+        );
+    }
+
+    /// A line that arrives byte by byte, too.
+    #[test]
+    fn no_byte_of_a_line_is_looked_at_twice() {
+        let input = [b"+".as_slice(), &[b'x'; 60_000], b"\r\n"].concat();
+        let mut scanner = Scanner::new(Limits::default());
+        let ends = (0..=input.len()).map(|end| scanner.scan(&input[..end]));
+        assert_eq!(ends.last(), Some(Ok(Some(input.len()))));
+        assert_eq!(scanner.line.work, input.len());
+    }
+
+    /// The only memory is one number for each open aggregate.
+    #[test]
+    fn no_memory_for_declared_lengths() {
+        for header in ["*2147483647", "%1000000000", "|1000000000", ">2147483647"] {
+            let mut scanner = Scanner::new(Limits::default());
+            assert_eq!(scanner.scan(format!("{header}\r\n").as_bytes()), Ok(None));
+            assert!(scanner.open.capacity() <= 8, "{header}");
+        }
+        let mut scanner = Scanner::new(Limits::default());
+        let deep = b"*1\r\n".repeat(100_000);
+        assert_eq!(scanner.scan(&deep), Err(ScanError::TooDeep));
+        assert!(scanner.open.capacity() <= 256);
+    }
+}
