@@ -133,7 +133,9 @@ impl Dns {
                     .insert(Zone::new(&self.query, &self.config)?)
                     .clone(),
             };
-            self.asking = Some(within(self.config.timeout, zone, self.query.clone()));
+            let query = self.query.clone();
+            let question = async move { zone.ask(&query).await };
+            self.asking = Some(within(self.config.timeout, &self.query, question));
         }
         let Some(asking) = &mut self.asking else {
             unreachable!("it was just set");
@@ -212,15 +214,18 @@ impl fmt::Debug for Dns {
 }
 
 /// hickory's own timeout is for each try; this one is for all.
-fn within(limit: Duration, zone: Zone, query: Query) -> Asking {
+fn within(
+    limit: Duration,
+    query: &Query,
+    question: impl Future<Output = Result<Answer, Error>> + Send + 'static,
+) -> Asking {
+    let query = query.to_string();
     Box::pin(async move {
-        let elapsed = |source: tokio::time::error::Elapsed| Error::Unanswered {
-            query: query.to_string(),
-            source: source.into(),
-        };
-        timeout(limit, zone.ask(&query))
-            .await
-            .unwrap_or_else(|late| Err(elapsed(late)))
+        let answer = timeout(limit, question).await;
+        answer.unwrap_or_else(|elapsed| {
+            let source = elapsed.into();
+            Err(Error::Unanswered { query, source })
+        })
     })
 }
 
@@ -251,6 +256,18 @@ mod tests {
             complaint(|config| config.max_members = 0),
             "max_members must be more than zero"
         );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn the_timeout_holds_in_total() {
+        let query: Query = "srv://redis".parse().unwrap();
+        let began = Instant::now();
+        let limit = Duration::from_secs(2);
+        let late = within(limit, &query, std::future::pending())
+            .await
+            .unwrap_err();
+        assert_eq!(late.to_string(), "srv://redis is not answered");
+        assert!(began.elapsed() < limit + Duration::from_millis(100));
     }
 
     #[test]
