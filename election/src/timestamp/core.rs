@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use bytes::Bytes;
@@ -164,6 +164,14 @@ impl Core {
             .flatten()
             .filter(|at| *at > self.stepped)
             .fold(heartbeat, Instant::min)
+    }
+
+    /// Whether it has a snapshot of another.
+    #[cfg(test)]
+    pub(crate) fn hears(&self, node: &NodeId) -> bool {
+        self.mesh
+            .link(node)
+            .is_some_and(|link| link.state.is_some())
     }
 
     /// A process that was stopped must not act on what it knew before, and a leader not on a lease
@@ -342,6 +350,11 @@ impl Core {
     fn candidacy(&self, now: Instant) -> Option<Candidacy> {
         let rank = self.intent.candidacy.clone()?;
         let age = now.saturating_duration_since(self.standing_since?);
+        let age = if self.has(Flaw::IgnoresAge) {
+            Duration::ZERO
+        } else {
+            age
+        };
         Some(Candidacy { rank, age })
     }
 

@@ -6,10 +6,12 @@ pub(crate) enum Flaw {
     AcceptsOldTerms,
     /// Chooses a member that does not stand.
     ElectsTheUnwilling,
+    /// Says of every candidate that it has just begun to stand.
+    IgnoresAge,
     /// Acts on old knowledge after its process was stopped.
     IgnoresStalls,
-    /// Takes a restarted member for one of many lives that are all still there.
-    KeepsFormerLives,
+    /// Takes a restarted member for the one that it was before.
+    MixesUpLives,
     /// Claims leadership without raising the term.
     KeepsTermOnClaim,
     /// Leads as soon as it votes for itself.

@@ -194,9 +194,13 @@ impl Mesh {
             self.postpone(now, dialled.as_ref(), RETRY_FOREIGN);
             return refusal;
         }
-        if !self.has(Flaw::KeepsFormerLives) {
+        let node = if self.has(Flaw::MixesUpLives) {
+            let former = self.links.keys().find(|known| known.member == node.member);
+            former.unwrap_or(&node).clone()
+        } else {
             self.forget_former_lives(now, &node);
-        }
+            node
+        };
         if !self.links.contains_key(&node) && self.links.len() >= MAX_PEERS {
             tracing::warn!(%node, "turned away: there are {MAX_PEERS} peers already");
             self.postpone(now, dialled.as_ref(), RETRY_FOREIGN);
@@ -383,10 +387,7 @@ impl Mesh {
         }
         (self.links.iter())
             .find(|(known, link)| {
-                known.member == node.member
-                    && *known != node
-                    && !link.connections.is_empty()
-                    && !self.has(Flaw::KeepsFormerLives)
+                known.member == node.member && *known != node && !link.connections.is_empty()
             })
             .map(|(known, _)| known)
     }
