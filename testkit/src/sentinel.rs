@@ -9,9 +9,6 @@ use tempfile::TempDir;
 use crate::redis::{directory, ping};
 use crate::{Process, Program, ports, reply, until};
 
-/// The name under which the sentinels know the group.
-const GROUP: &str = "mymaster";
-
 /// How long sentinels may take to start and to find each other.
 const PATIENCE: Duration = Duration::from_secs(60);
 
@@ -26,6 +23,9 @@ pub struct Sentinel {
 }
 
 impl Sentinel {
+    /// What the sentinels call the group that they watch.
+    pub const GROUP: &str = "mymaster";
+
     /// Starts three that watch a primary, and waits until each knows the other two and
     /// `replicas` replicas. They call a server down when it was silent for `down_after`; two must
     /// agree.
@@ -105,12 +105,12 @@ impl Sentinel {
     ///
     /// When it does not answer.
     pub fn primary(&self) -> Result<SocketAddr> {
-        let reply = self.command(&["SENTINEL", "get-master-addr-by-name", GROUP])?;
+        let reply = self.command(&["SENTINEL", "get-master-addr-by-name", Self::GROUP])?;
         Ok(reply.replace('\n', ":").parse()?)
     }
 
     fn knows(&self, sentinels: usize, replicas: usize) -> Result<()> {
-        let fields = self.command(&["SENTINEL", "master", GROUP])?;
+        let fields = self.command(&["SENTINEL", "master", Self::GROUP])?;
         let fields: Vec<&str> = fields.lines().collect();
         let count = |name| {
             let pair = fields.chunks_exact(2).find(|pair| pair[0] == name);
@@ -145,12 +145,13 @@ fn configuration(
     quorum: u32,
     down_after: Duration,
 ) -> String {
+    let group = Sentinel::GROUP;
     format!(
         "bind {}\nport {}\ndir {}\n\
-         sentinel monitor {GROUP} {} {} {quorum}\n\
-         sentinel down-after-milliseconds {GROUP} {}\n\
-         sentinel failover-timeout {GROUP} {}\n\
-         sentinel parallel-syncs {GROUP} 10\n",
+         sentinel monitor {group} {} {} {quorum}\n\
+         sentinel down-after-milliseconds {group} {}\n\
+         sentinel failover-timeout {group} {}\n\
+         sentinel parallel-syncs {group} 10\n",
         own.ip(),
         own.port(),
         dir.display(),

@@ -143,19 +143,18 @@ impl Core {
             return;
         }
         let waiting = self.fence_primaries(since);
-        let stage = if waiting.is_empty() {
-            Stage::CatchingUp {
+        if waiting.is_empty() {
+            self.enter(Stage::CatchingUp {
                 fenced: Vec::new(),
                 since,
                 until: self.now,
-            }
-        } else {
-            Stage::Fencing {
-                waiting,
-                fenced: Vec::new(),
-            }
-        };
-        self.enter(stage);
+            });
+            return self.decide_leading();
+        }
+        self.enter(Stage::Fencing {
+            waiting,
+            fenced: Vec::new(),
+        });
     }
 
     /// Fences the servers that claim to be primary, and the last known one even if it does not

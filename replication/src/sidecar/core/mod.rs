@@ -519,20 +519,27 @@ impl Core {
         }
     }
 
-    fn current_view(&self) -> View {
-        let (term, until, primary) = match &self.phase {
-            Phase::Leading(spell) if self.serving().is_some() => (
-                self.serving(),
-                spell.until,
-                Some(self.config.server.clone()),
-            ),
-            Phase::Following(following) => (following.serving(), None, following.server()),
-            _ => (None, None, None),
+    fn current_view(&mut self) -> View {
+        let serving = match &self.phase {
+            Phase::Leading(spell) => self
+                .serving()
+                .map(|term| (term, spell.until, self.config.server.clone())),
+            Phase::Following(following) => following
+                .serving()
+                .zip(following.server())
+                .map(|(term, server)| (term, None, server)),
+            Phase::Vacant(_) => None,
         };
-        let (term, until, primary) = match (term, primary, &self.kept) {
-            (Some(term), Some(primary), _) => (term, until, Some(primary)),
-            (_, _, Some((term, primary, _))) => (*term, None, Some(primary.clone())),
-            _ => (self.view.term, None, None),
+        if serving.is_some() {
+            self.kept = None;
+        }
+        let kept = self
+            .kept
+            .clone()
+            .map(|(term, server, _)| (term, None, server));
+        let (term, until, primary) = match serving.or(kept) {
+            Some((term, until, server)) => (term, until, Some(server)),
+            None => (self.view.term, None, None),
         };
         let replicas = primary
             .as_ref()

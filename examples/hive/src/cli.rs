@@ -1,0 +1,128 @@
+//! What every example program does alike: flags, logs, signals and exit codes.
+
+use std::{future::Future, process::ExitCode};
+
+use clap::{Parser, ValueEnum};
+use tokio::signal::unix::{SignalKind, signal};
+use tracing_subscriber::EnvFilter;
+
+/// How log lines are written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A program's settings: parsed by clap, then checked as a whole.
+pub trait Checked: Parser {
+    /// How to log.
+    fn log_format(&self) -> LogFormat;
+
+    /// Checks what flags mean together.
+    ///
+    /// # Errors
+    ///
+    /// One line that names the flags and what is allowed.
+    fn check(&self) -> Result<(), String>;
+}
+
+/// Parses flags and environment, logs, runs, and ends with 0, with 1 for a failure, or with 2 and
+/// one line for a bad configuration.
+pub fn main<S, F>(run: impl FnOnce(S) -> F) -> ExitCode
+where
+    S: Checked,
+    F: Future<Output = anyhow::Result<()>>,
+{
+    let settings = match parse::<S>() {
+        Ok(settings) => settings,
+        Err(code) => return code,
+    };
+    log_to_stderr(settings.log_format());
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .expect("a runtime needs only what every process has");
+    let result = runtime.block_on(run(settings));
+    // A name resolution that hangs must not keep the process.
+    runtime.shutdown_background();
+    match result {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("{}: {error:#}", S::command().get_name());
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn parse<S: Checked>() -> Result<S, ExitCode> {
+    let name = S::command().get_name().to_owned();
+    match S::try_parse() {
+        Ok(settings) => match settings.check() {
+            Ok(()) => Ok(settings),
+            Err(complaint) => {
+                eprintln!("{name}: {complaint}");
+                Err(ExitCode::from(2))
+            }
+        },
+        Err(error) if error.use_stderr() => {
+            eprintln!("{name}: {}", one_line(&error.to_string()));
+            Err(ExitCode::from(2))
+        }
+        Err(help) => {
+            // Help that nobody reads, as `--help | head` makes it, is no failure.
+            let _ = help.print();
+            Err(ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// The first paragraph of a complaint of clap's, without its usage and hints.
+fn one_line(text: &str) -> String {
+    let paragraph: Vec<_> = text
+        .lines()
+        .take_while(|line| !line.trim().is_empty())
+        .map(str::trim)
+        .collect();
+    paragraph.join(" ").trim_start_matches("error: ").to_owned()
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("info"));
+    let subscriber = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => subscriber.with_target(false).init(),
+        LogFormat::Json => subscriber.json().init(),
+    }
+}
+
+/// Ends at the first SIGTERM or SIGINT.
+pub async fn terminated() {
+    let listen = |kind| signal(kind).expect("a signal handler can be set");
+    let (mut terminate, mut interrupt) = (
+        listen(SignalKind::terminate()),
+        listen(SignalKind::interrupt()),
+    );
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = interrupt.recv() => {}
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_complaint_becomes_one_line() {
+        let text = "error: the following were not provided:\n  --peers <PEERS>\n\nUsage: x\n";
+        assert_eq!(
+            one_line(text),
+            "the following were not provided: --peers <PEERS>"
+        );
+    }
+}

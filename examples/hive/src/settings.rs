@@ -1,0 +1,283 @@
+use std::{net::SocketAddr, time::Duration};
+
+use bellwether_discovery::Peers;
+use bellwether_replication::Address;
+use clap::{Parser, ValueEnum};
+use humantime::parse_duration;
+
+use crate::{
+    cli::{Checked, LogFormat},
+    password::Password,
+};
+
+/// Keeps a group of Redis servers available without a quorum.
+///
+/// One agent runs beside each redis-server. The agents find each other, agree on a leader, make
+/// their servers follow the leader's, and bring every client to the current primary. Start each
+/// redis-server with `--replicaof 127.0.0.1 1 --repl-diskless-sync-delay 0`. Passwords come from
+/// the environment or from a file. Durations are written as 100ms, 1s or 2m.
+#[derive(Clone, Debug, Parser)]
+#[command(name = "bellwether-hive", version)]
+pub struct Settings {
+    /// The own redis-server.
+    #[arg(
+        long,
+        env = "BELLWETHER_REDIS",
+        value_name = "HOST:PORT",
+        default_value = "127.0.0.1:6379"
+    )]
+    pub redis: Address,
+
+    /// User of control connections to all servers of the group; needs --redis-password-from.
+    #[arg(long, env = "BELLWETHER_REDIS_USER", value_name = "NAME")]
+    pub redis_user: Option<String>,
+
+    /// Where the password of control connections is.
+    #[arg(
+        long,
+        env = "BELLWETHER_REDIS_PASSWORD_FROM",
+        value_name = "env:NAME|file:PATH"
+    )]
+    pub redis_password_from: Option<Password>,
+
+    /// User with which replicas log in to the primary (masteruser); needs
+    /// --replication-password-from.
+    #[arg(long, env = "BELLWETHER_REPLICATION_USER", value_name = "NAME")]
+    pub replication_user: Option<String>,
+
+    /// Where the password of replicas (masterauth) is; by default that of --redis-password-from.
+    #[arg(
+        long,
+        env = "BELLWETHER_REPLICATION_PASSWORD_FROM",
+        value_name = "env:NAME|file:PATH"
+    )]
+    pub replication_password_from: Option<Password>,
+
+    /// Where clients connect, to be brought to the primary.
+    #[arg(
+        long,
+        env = "BELLWETHER_LISTEN",
+        value_name = "ADDR:PORT",
+        default_value = "0.0.0.0:7000"
+    )]
+    pub listen: SocketAddr,
+
+    /// Where clients connect that only read, to be brought to a replica, the own one first; to the
+    /// primary while there is none. Not offered by default.
+    #[arg(long, env = "BELLWETHER_REPLICA_LISTEN", value_name = "ADDR:PORT")]
+    pub replica_listen: Option<SocketAddr>,
+
+    /// Where the other agents connect.
+    #[arg(
+        long,
+        env = "BELLWETHER_PEER_LISTEN",
+        value_name = "ADDR:PORT",
+        default_value = "0.0.0.0:3000"
+    )]
+    pub peer_listen: SocketAddr,
+
+    /// All agents, this one included: dns://NAME:PORT, srv://NAME, or HOST:PORT,HOST:PORT,...
+    #[arg(long, env = "BELLWETHER_PEERS", value_name = "PEERS")]
+    pub peers: Peers,
+
+    /// The host under which the others reach this agent and its server. By default the local
+    /// address of the route to the peers.
+    #[arg(long, env = "BELLWETHER_ADVERTISE", value_name = "HOST")]
+    pub advertise: Option<String>,
+
+    /// Where the others reach the own server. By default the host of --advertise and the port of
+    /// --redis.
+    #[arg(long, env = "BELLWETHER_ADVERTISE_REDIS", value_name = "HOST:PORT")]
+    pub advertise_redis: Option<Address>,
+
+    /// The group's name: agents of other groups on the same network are turned away.
+    #[arg(
+        long,
+        env = "BELLWETHER_GROUP",
+        value_name = "NAME",
+        default_value = "bellwether"
+    )]
+    pub group: String,
+
+    /// Where /livez, /readyz, /status and POST /switchover are answered. Not offered by default;
+    /// it has no password.
+    #[arg(long, env = "BELLWETHER_ADMIN_LISTEN", value_name = "ADDR:PORT")]
+    pub admin_listen: Option<SocketAddr>,
+
+    /// As Redis's: with "yes", and no password given, clients are served only from this machine.
+    #[arg(
+        long,
+        env = "BELLWETHER_PROTECTED_MODE",
+        value_name = "yes|no",
+        default_value = "yes"
+    )]
+    pub protected_mode: YesNo,
+
+    /// How long the own server may leave a question unanswered before it counts as hung.
+    #[arg(long, env = "BELLWETHER_DOWN_AFTER", value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    pub down_after: Duration,
+
+    /// How often agents tell each other that they are there.
+    #[arg(long, env = "BELLWETHER_HEARTBEAT", value_name = "DURATION", default_value = "100ms", value_parser = parse_duration)]
+    pub heartbeat: Duration,
+
+    /// An agent that is silent for this long is lost; at least four times --heartbeat.
+    #[arg(long, env = "BELLWETHER_LOST_AFTER", value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    pub lost_after: Duration,
+
+    /// How long a starting agent waits for known peers before it votes without them.
+    #[arg(long, env = "BELLWETHER_FORM_TIMEOUT", value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
+    pub form_timeout: Duration,
+
+    /// How long a client's command may wait for a primary.
+    #[arg(long, env = "BELLWETHER_HOLD", value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub hold: Duration,
+
+    /// How many clients may be connected at a time.
+    #[arg(
+        long,
+        env = "BELLWETHER_MAX_CLIENTS",
+        value_name = "N",
+        default_value_t = 10_000
+    )]
+    pub max_clients: usize,
+
+    /// Threads that serve clients. By default 1 on two cores or fewer, else half of the cores.
+    #[arg(long, env = "BELLWETHER_WORKERS", value_name = "N")]
+    pub workers: Option<usize>,
+
+    /// Name servers to ask instead of the system's, for dns:// and srv://.
+    #[arg(
+        long,
+        env = "BELLWETHER_DNS_SERVERS",
+        value_name = "ADDR:PORT,...",
+        value_delimiter = ','
+    )]
+    pub dns_servers: Vec<SocketAddr>,
+
+    /// Lets an empty server become primary although others have data, which they then lose.
+    #[arg(long, env = "BELLWETHER_ALLOW_DATA_LOSS")]
+    pub allow_data_loss: bool,
+
+    /// How long an orderly end may take, the hand-over included.
+    #[arg(long, env = "BELLWETHER_SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
+    pub shutdown_timeout: Duration,
+
+    /// How log lines are written to stderr; RUST_LOG chooses which.
+    #[arg(
+        long,
+        env = "BELLWETHER_LOG_FORMAT",
+        value_name = "text|json",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+}
+
+/// A switch that is written as Redis writes it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum YesNo {
+    /// On.
+    Yes,
+    /// Off.
+    No,
+}
+
+impl Settings {
+    /// The defaults, with these peers.
+    ///
+    /// # Panics
+    ///
+    /// If `peers` is no list of peers.
+    #[must_use]
+    pub fn with_peers(peers: &str) -> Self {
+        Self::parse_from(["bellwether-hive", "--peers", peers])
+    }
+}
+
+impl Checked for Settings {
+    fn log_format(&self) -> LogFormat {
+        self.log_format
+    }
+
+    fn check(&self) -> Result<(), String> {
+        let zero = [
+            ("--listen", Some(self.listen)),
+            ("--replica-listen", self.replica_listen),
+            ("--peer-listen", Some(self.peer_listen)),
+            ("--admin-listen", self.admin_listen),
+        ];
+        for (flag, address) in zero {
+            if address.is_some_and(|address| address.port() == 0) {
+                return Err(format!("{flag}: the port must be between 1 and 65535"));
+            }
+        }
+        let users = [
+            (
+                "--redis-user",
+                "--redis-password-from",
+                &self.redis_user,
+                &self.redis_password_from,
+            ),
+            (
+                "--replication-user",
+                "--replication-password-from",
+                &self.replication_user,
+                &self.replication_password_from,
+            ),
+        ];
+        for (user_flag, flag, user, password) in users {
+            if user.is_some() && password.is_none() {
+                return Err(format!("{user_flag} needs {flag} env:NAME or file:PATH"));
+            }
+        }
+        if self.lost_after < self.heartbeat * 4 {
+            return Err(format!(
+                "--lost-after ({:?}) must be at least four times --heartbeat ({:?})",
+                self.lost_after, self.heartbeat
+            ));
+        }
+        let positive = [
+            ("--heartbeat", self.heartbeat),
+            ("--down-after", self.down_after),
+            ("--hold", self.hold),
+            ("--shutdown-timeout", self.shutdown_timeout),
+        ];
+        for (flag, duration) in positive {
+            if duration < Duration::from_millis(10) {
+                return Err(format!("{flag} must be at least 10ms"));
+            }
+        }
+        if self.workers == Some(0) || self.max_clients == 0 {
+            return Err("--workers and --max-clients must be at least 1".to_owned());
+        }
+        let group = self.group.len();
+        if !(1..=255).contains(&group) {
+            return Err(format!("--group has {group} bytes, it must have 1 to 255"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn complaint(flags: &[&str]) -> String {
+        let all = ["bellwether-hive", "--peers", "a:1"].iter().chain(flags);
+        Settings::parse_from(all).check().unwrap_err()
+    }
+
+    #[test]
+    fn what_contradicts_is_named() {
+        let said = complaint(&["--heartbeat", "300ms"]);
+        assert!(
+            said.contains("--lost-after") && said.contains("--heartbeat"),
+            "{said}"
+        );
+        let said = complaint(&["--redis-user", "app"]);
+        assert!(said.contains("--redis-password-from"), "{said}");
+        assert!(complaint(&["--listen", "0.0.0.0:0"]).contains("--listen"));
+        assert!(complaint(&["--hold", "1ms"]).contains("--hold"));
+        assert!(complaint(&["--group", ""]).contains("--group"));
+    }
+}

@@ -1,0 +1,212 @@
+//! One try with a group of Bellwether's hive.
+
+use std::{
+    path::PathBuf,
+    process::Command,
+    thread,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, ensure};
+use bellwether_testkit::{
+    Boot, Group, GroupOptions, InTurn, Node, Record, Role, Writer, WriterOptions, until,
+};
+
+use super::{Fault, Outcome, judge};
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long things stay as they are: before a fault, and after the group has recovered from it.
+const CALM: Duration = Duration::from_millis(700);
+
+/// How long a stopped process stays stopped.
+const STOPPED: Duration = Duration::from_secs(4);
+
+/// Builds the agent as it is meant to be run.
+pub(super) fn build_agent() -> Result<PathBuf> {
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let build = [
+        "build",
+        "--release",
+        "--locked",
+        "--package",
+        "bellwether-hive",
+    ];
+    let status = Command::new(cargo)
+        .args(build)
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "the agent cannot be built");
+    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+    Ok(PathBuf::from(target).join("release/bellwether-hive"))
+}
+
+/// A group, a writer through the nodes that stay well, one through the node that does not, and a
+/// fault at the primary's node.
+pub(super) fn try_fault(agent: &std::path::Path, fault: Fault) -> Result<Outcome> {
+    let began = Instant::now();
+    let mut group = Group::start(&GroupOptions::three(agent))?;
+    let outcome = measure(&mut group, began, fault);
+    outcome.with_context(|| format!("{}\n{}", fault.name(), group.logs()))
+}
+
+fn measure(group: &mut Group, began: Instant, fault: Fault) -> Result<Outcome> {
+    let primary = group.formed(PATIENCE)?;
+    for node in &group.nodes {
+        until(PATIENCE, "every node to serve", || serves(node))?;
+    }
+    let formed = began.elapsed();
+
+    let well = group
+        .nodes
+        .iter()
+        .enumerate()
+        .filter(|(index, _)| *index != primary);
+    let route = InTurn::new(well.map(|(_, node)| node.proxy));
+    let writer = Writer::start(route, WriterOptions::new("well"));
+    let mut hurt = WriterOptions::new("hurt");
+    // It does not give up before a stopped node continues, so that what it hears then is counted.
+    hurt.patience = PATIENCE;
+    let hurt = Writer::start(InTurn::new([group.nodes[primary].proxy]), hurt);
+    thread::sleep(CALM);
+
+    let fault_at = Instant::now();
+    let continued_at = strike(&mut group.nodes[primary], fault)?;
+    let kept_agent = !matches!(
+        fault,
+        Fault::NodeKilled | Fault::AgentKilled | Fault::Planned
+    );
+    if !kept_agent {
+        // One node fewer is led: the other two must be one primary and its replica.
+        until(PATIENCE, "the others to form a group", || {
+            others_formed(group, primary)
+        })?;
+    } else if fault != Fault::RedisKilled {
+        group.formed(PATIENCE)?;
+    }
+    thread::sleep(CALM);
+    let (record, hurt) = (writer.finish(), hurt.finish());
+
+    let primaries = count_primaries(group);
+    let serving = serving(group)?;
+    let mut connection = group.nodes[serving].redis.connect()?;
+    let mut outcome = judge(
+        &record,
+        &record.compare(&mut connection)?,
+        fault_at,
+        formed,
+        primaries,
+    );
+    if let Some(continued_at) = continued_at {
+        let kept = hurt.compare(&mut connection)?;
+        let late = kept
+            .missing
+            .iter()
+            .filter(|(_, at)| *at >= continued_at)
+            .count();
+        if late > 0 {
+            let complaint =
+                format!("{late} writes acknowledged after the old primary continued, and lost");
+            outcome.violations.push(complaint);
+        }
+    }
+    if fault == Fault::Planned {
+        planned(&mut outcome, &record);
+    }
+    Ok(outcome)
+}
+
+/// A planned change must not be noticed by clients of other nodes.
+fn planned(outcome: &mut Outcome, record: &Record) {
+    for (_, number, error) in &record.errors {
+        outcome
+            .violations
+            .push(format!("planned, but {number} failed: {error}"));
+    }
+    if outcome.missing > 0 {
+        outcome.violations.push(format!(
+            "planned, but {} writes are missing",
+            outcome.missing
+        ));
+    }
+}
+
+/// Does it, and undoes what only stops; when it was undone.
+fn strike(node: &mut Node, fault: Fault) -> Result<Option<Instant>> {
+    match fault {
+        Fault::None => thread::sleep(CALM),
+        Fault::RedisKilled => node.redis.kill()?,
+        Fault::NodeKilled => {
+            node.agent.kill()?;
+            node.redis.kill()?;
+        }
+        Fault::AgentKilled => node.agent.kill()?,
+        Fault::Planned => node.agent.terminate()?,
+        Fault::RedisRestartedEmpty => node.restart_redis_empty(Boot::ReplicaOfNowhere)?,
+        Fault::RedisRestartedPlainly => node.restart_redis_empty(Boot::Plain)?,
+        Fault::RedisStopped => {
+            node.redis.stop()?;
+            thread::sleep(STOPPED);
+            let now = Instant::now();
+            node.redis.cont()?;
+            return Ok(Some(now));
+        }
+        Fault::AgentStopped => {
+            node.agent.stop()?;
+            thread::sleep(STOPPED);
+            let now = Instant::now();
+            node.agent.cont()?;
+            return Ok(Some(now));
+        }
+        Fault::NodeStopped => {
+            node.agent.stop()?;
+            node.redis.stop()?;
+            thread::sleep(STOPPED);
+            let now = Instant::now();
+            node.redis.cont()?;
+            node.agent.cont()?;
+            return Ok(Some(now));
+        }
+    }
+    Ok(None)
+}
+
+fn serves(node: &Node) -> Result<()> {
+    let client = redis::Client::open(format!("redis://{}", node.proxy))?;
+    let mut connection = client.get_connection_with_timeout(PATIENCE)?;
+    connection.set_read_timeout(Some(PATIENCE))?;
+    let _: u64 = redis::cmd("RPUSH")
+        .arg("formed")
+        .arg(1)
+        .query(&mut connection)?;
+    Ok(())
+}
+
+/// Whether the nodes besides `gone` have one primary that the others follow.
+fn others_formed(group: &Group, gone: usize) -> Result<()> {
+    let serving = serving(group)?;
+    ensure!(serving != gone, "the old primary still serves");
+    let port = group.nodes[serving].redis.port();
+    for (index, role) in group.roles().into_iter().enumerate() {
+        let follows = index == serving || index == gone || role?.follows(port);
+        ensure!(follows, "{index} does not follow");
+    }
+    Ok(())
+}
+
+fn count_primaries(group: &Group) -> usize {
+    let roles = group.roles();
+    roles
+        .iter()
+        .filter(|role| role.as_ref().is_ok_and(Role::is_primary))
+        .count()
+}
+
+/// The first server that says it is primary.
+fn serving(group: &Group) -> Result<usize> {
+    let roles = group.roles();
+    let found = roles
+        .iter()
+        .position(|role| role.as_ref().is_ok_and(Role::is_primary));
+    found.context("there is no primary")
+}
