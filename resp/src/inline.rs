@@ -28,8 +28,7 @@ fn argument(mut rest: &[u8]) -> Result<(Vec<u8>, &[u8]), RequestError> {
     let mut arg = Vec::new();
     loop {
         match rest {
-            [] => return Ok((arg, rest)),
-            [b' ' | b'\t' | b'\r' | b'\n', ..] => return Ok((arg, rest)),
+            [] | [b' ' | b'\t' | b'\r' | b'\n', ..] => return Ok((arg, rest)),
             [quote @ (b'"' | b'\''), after @ ..] => {
                 let after = match quote {
                     b'"' => double_quoted(after, &mut arg)?,

@@ -138,6 +138,12 @@ fn the_deepest_value_needs_little_stack() {
     stack.spawn(work).unwrap().join().unwrap();
 }
 
+/// The crate's documentation states the memory for a frame by this.
+#[test]
+fn a_value_is_small() {
+    assert!(size_of::<Value>() <= 40);
+}
+
 #[test]
 fn a_decoder_takes_values_out_of_a_growing_buffer() {
     let mut decoder = Decoder::new(Limits::CONTROL);

@@ -1,0 +1,66 @@
+//! Requests are found alike in any split of any input, with the same arguments, and
+//! what was found survives being written anew.
+#![no_main]
+
+use bellwether_resp::{KEPT_ARGS, Limits, RequestError, RequestScanner, encode};
+use libfuzzer_sys::fuzz_target;
+
+type Found = (Vec<(usize, usize, Vec<Vec<u8>>)>, Option<RequestError>);
+
+fn scan(input: &[u8], steps: &[u8]) -> Found {
+    let limits = Limits {
+        line: 60,
+        bulk: 100,
+        elements: 100,
+        depth: 1,
+        frame: 400,
+    };
+    let mut scanner = RequestScanner::new(limits);
+    let (mut start, mut read, mut found) = (0, 0, Vec::new());
+    let mut steps = steps.iter().cycle();
+    loop {
+        loop {
+            let buf = &input[start..read];
+            match scanner.scan(buf) {
+                Ok(Some(length)) => {
+                    let kept = scanner.count().min(if scanner.is_inline() {
+                        usize::MAX
+                    } else {
+                        KEPT_ARGS
+                    });
+                    let args = (0..kept).map(|i| scanner.arg(buf, i).expect("it is kept").to_vec());
+                    start += length;
+                    found.push((start, scanner.count(), args.collect()));
+                }
+                Ok(None) => break,
+                Err(error) => return (found, Some(error)),
+            }
+        }
+        assert!(start + scanner.scanned() <= read);
+        if read == input.len() {
+            return (found, None);
+        }
+        let step = steps
+            .next()
+            .map_or(input.len(), |step| usize::from(*step) + 1);
+        read = input.len().min(read + step);
+    }
+}
+
+fuzz_target!(|data: (Vec<u8>, &[u8])| {
+    let (steps, input) = data;
+    let whole = scan(input, &[]);
+    assert_eq!(scan(input, &steps), whole);
+    assert_eq!(scan(input, &[0]), whole);
+    for (_, count, args) in whole.0 {
+        if count == args.len() && count > 0 && count <= KEPT_ARGS {
+            let mut out = Vec::new();
+            encode::command(&mut out, &args);
+            let mut scanner = RequestScanner::new(Limits::default());
+            assert_eq!(scanner.scan(&out), Ok(Some(out.len())));
+            for (i, arg) in args.iter().enumerate() {
+                assert_eq!(scanner.arg(&out, i), Some(&arg[..]));
+            }
+        }
+    }
+});
