@@ -11,7 +11,7 @@ use bellwether_testkit::{Boot, Data, Options as Server, Process, Program, Redis,
 use tempfile::TempDir;
 
 use crate::{
-    Options,
+    AGENT, Options, PARENT,
     command::{Deed, Part},
     ports::Ports,
 };
@@ -95,6 +95,7 @@ impl Node {
         let this_program = env::current_exe().context("cannot find this program's file")?;
         let agent_program = Program::new(this_program)
             .args(agent_arguments(&ports, peers))
+            .env(PARENT, std::process::id().to_string())
             .log(&agent_log);
         Ok(Self {
             number,
@@ -186,7 +187,7 @@ fn agent_arguments(ports: &Ports, peers: &str) -> Vec<String> {
     let flags = flags
         .into_iter()
         .flat_map(|(flag, value)| [flag.to_owned(), value]);
-    std::iter::once("agent".to_owned()).chain(flags).collect()
+    std::iter::once(AGENT.to_owned()).chain(flags).collect()
 }
 
 fn local(port: u16) -> String {

@@ -15,6 +15,22 @@ mod watch;
 pub use group::Group;
 pub use session::attend;
 
+/// The first argument of this program when it is run as an agent.
+pub const AGENT: &str = "agent";
+
+/// Tells an agent, in its environment, the process that it must not outlive.
+pub(crate) const PARENT: &str = "BELLWETHER_QUICKSTART_PARENT";
+
+/// Whether the group that started this agent is gone.
+///
+/// The kernel kills an agent whose group is killed, but only once it was told to, a millisecond or
+/// more after the agent's start. What was killed before that is found by this.
+#[must_use]
+pub fn is_orphan() -> bool {
+    let parent = std::os::unix::process::parent_id().to_string();
+    std::env::var(PARENT).is_ok_and(|expected| expected != parent)
+}
+
 /// What the group looks like.
 #[derive(Clone, Debug, clap::Args)]
 #[non_exhaustive]
