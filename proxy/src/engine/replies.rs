@@ -64,25 +64,36 @@ impl Session {
             let Some(link) = &mut self.link else {
                 return Ok(bytes.len());
             };
-            let Some(len) = link.scanner.scan(rest).map_err(|_| Garbage)? else {
-                self.out.extend(&bytes[run..at]);
-                return Ok(at + self.read_partial(rest)?);
+            let step = match link.scanner.scan(rest) {
+                Ok(Some(len)) => {
+                    let verdict = self.finish_reply(&rest[..len], &bytes[run..at], cx);
+                    verdict.map(|verdict| (verdict, len))
+                }
+                Ok(None) => {
+                    self.out.extend(&bytes[run..at]);
+                    return Ok(at + self.read_partial(rest, cx)?);
+                }
+                Err(_) => Err(Garbage),
             };
-            match self.finish_reply(&rest[..len], run, at, bytes, cx)? {
-                Verdict::Deliver => {}
-                Verdict::Drop => run = at + len,
+            match step {
+                Ok((Verdict::Deliver, len)) => at += len,
+                Ok((Verdict::Drop, len)) => {
+                    at += len;
+                    run = at;
+                }
+                Err(garbage) => {
+                    self.out.extend(&bytes[run..at]);
+                    return Err(garbage);
+                }
             }
-            at += len;
         }
     }
 
-    /// A reply ended. What precedes it in the run is copied out first when order demands it.
+    /// A reply ended. The `run` before it is copied out when the reply does not continue it.
     fn finish_reply(
         &mut self,
         frame: &[u8],
-        run: usize,
-        at: usize,
-        bytes: &[u8],
+        run: &[u8],
         cx: &mut Context<'_>,
     ) -> Result<Verdict, Garbage> {
         let link = self.link.as_mut().expect("replies come over a link");
@@ -107,9 +118,9 @@ impl Session {
             Fate::Judge => self.judge(first, frame, cx)?,
         };
         if matches!(verdict, Verdict::Drop) {
-            self.out.extend(&bytes[run..at]);
+            self.out.extend(run);
         } else if self.requests.holds_back() {
-            self.out.extend(&bytes[run..at]);
+            self.out.extend(run);
             self.out.extend(frame);
             self.deliver();
             return Ok(Verdict::Drop);
@@ -118,7 +129,7 @@ impl Session {
     }
 
     /// A reply has begun: forwards or drops what of it can be told apart.
-    fn read_partial(&mut self, rest: &[u8]) -> Result<usize, Garbage> {
+    fn read_partial(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Result<usize, Garbage> {
         let Some(&first) = rest.first() else {
             return Ok(0);
         };
@@ -130,6 +141,15 @@ impl Session {
         let (first, fate) = match link.partial {
             Some(begun) => begun,
             None => (first, self.fate(first)?),
+        };
+        let fate = match fate {
+            Fate::Judge if rest.len() > cx.settings.session_buffer => {
+                // Too much to be kept behind what was refused: that is over, then.
+                self.give_up(cx);
+                self.deliver();
+                Fate::Deliver
+            }
+            fate => fate,
         };
         let link = self.link.as_mut().expect("replies come over a link");
         link.partial = Some((first, fate));

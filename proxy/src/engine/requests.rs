@@ -242,6 +242,14 @@ impl Requests {
         begun.filter(|entry| entry.answer.is_none())
     }
 
+    /// Whether a command may keep the server waiting for something to happen.
+    pub(crate) fn any_blocks(&self) -> bool {
+        let blocks = |entry: &Entry| matches!(entry.kind, Kind::Blocking | Kind::Wait);
+        self.entries
+            .iter()
+            .any(|entry| entry.answer.is_none() && blocks(entry))
+    }
+
     /// Whether the awaited command only reads, so that it may run again.
     pub(crate) fn awaits_read(&self) -> bool {
         let entry = &self.entries[self.awaiting];

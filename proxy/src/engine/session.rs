@@ -131,8 +131,11 @@ impl Session {
     pub(super) fn client_finished(&mut self) {
         self.half_closed = true;
         match self.intake.input {
-            Input::Relay => self.gone = true,
-            Input::Requests | Input::Ended => self.intake.end(&mut self.requests),
+            // As in Redis, which would otherwise hand to nobody what the command was waiting for.
+            Input::Requests | Input::Ended if !self.requests.any_blocks() => {
+                self.intake.end(&mut self.requests);
+            }
+            Input::Requests | Input::Ended | Input::Relay => self.gone = true,
         }
     }
 
@@ -226,12 +229,17 @@ impl Session {
 
     /// Gives what was sent over the link its answer.
     pub(super) fn lose_link(&mut self, cx: &mut Context<'_>) {
-        if self.leaves_state() || self.link.as_ref().is_some_and(Link::cut_a_reply) {
+        let cut = self.link.as_ref().is_some_and(Link::cut_a_reply);
+        if cut || self.leaves_state() {
             self.close();
         }
         self.link = None;
         self.relinked |= self.answered_any;
         cx.stats.unknown += self.requests.lose();
+        if cut {
+            // Nothing can be said after half a reply.
+            self.requests = Requests::default();
+        }
     }
 
     /// The link is of no use any more.

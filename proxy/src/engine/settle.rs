@@ -132,7 +132,7 @@ impl Session {
     }
 
     /// Answers what waits: with its refusal, or that it did not run.
-    fn give_up(&mut self, cx: &mut Context<'_>) {
+    pub(super) fn give_up(&mut self, cx: &mut Context<'_>) {
         let phase = self.link.as_ref().map(|link| link.phase);
         if phase == Some(Phase::Stale) {
             // What was sent over it has no answer yet, and gets it in this very turn.
