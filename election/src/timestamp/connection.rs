@@ -116,7 +116,7 @@ impl Context {
         &self,
         stream: &mut TcpStream,
         greeting: Greeting,
-        frames: watch::Receiver<Bytes>,
+        mut frames: watch::Receiver<Bytes>,
     ) {
         let id = greeting.connection;
         let peer = greeting.node.clone();

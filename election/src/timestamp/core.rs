@@ -209,7 +209,11 @@ impl Core {
             Event::Tick => {}
             Event::Intent { intent, spoke } => self.wish(now, intent, spoke),
             Event::Members(members) => self.mesh.name(now, members),
-            Event::Opened(greeting) => return self.mesh.open(now, greeting).into_iter().collect(),
+            Event::Opened(greeting) => {
+                // A new connection begins with a fresh snapshot, as ages grow old on the way.
+                self.sent = None;
+                return self.mesh.open(now, greeting).into_iter().collect();
+            }
             Event::Heard(connection, state) => return self.hear(now, connection, state),
             Event::Closed(connection) => self.mesh.close(now, connection),
             Event::Failed(address, failure) => self.mesh.fail(now, &address, failure),

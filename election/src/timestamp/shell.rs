@@ -156,13 +156,13 @@ impl Shell {
 
     fn dial(&mut self, address: Address) {
         let id = self.take_id();
-        let (context, frames) = (self.context.clone(), self.latest_frames());
+        let (context, frames) = (self.context.clone(), self.frames.subscribe());
         self.spawn(id, connection::dial(context, id, address, frames));
     }
 
     fn serve(&mut self, stream: (TcpStream, SocketAddr), permit: OwnedSemaphorePermit) {
         let id = self.take_id();
-        let (context, frames) = (self.context.clone(), self.latest_frames());
+        let (context, frames) = (self.context.clone(), self.frames.subscribe());
         self.spawn(id, connection::accept(context, id, stream, permit, frames));
     }
 
@@ -183,13 +183,6 @@ impl Shell {
     fn take_id(&mut self) -> ConnectionId {
         self.next_id += 1;
         ConnectionId(self.next_id)
-    }
-
-    /// The frames for a new connection: it begins with the one that is there.
-    fn latest_frames(&self) -> watch::Receiver<Bytes> {
-        let mut frames = self.frames.subscribe();
-        frames.mark_changed();
-        frames
     }
 
     /// What the end of a connection's task means. One that was told to end means nothing.

@@ -128,14 +128,6 @@ impl Node {
         self.running.as_ref().map(|running| running.id.clone())
     }
 
-    pub(super) fn sent(&self) -> Option<State> {
-        self.running
-            .as_ref()?
-            .sent
-            .as_ref()
-            .map(|(state, _)| state.clone())
-    }
-
     pub(super) fn wake_at(&self) -> Option<Instant> {
         self.running.as_ref().map(|running| running.core.wake_at())
     }

@@ -19,7 +19,11 @@ const SCENES: u64 = 100;
 #[test]
 fn worlds_keep_what_is_promised() {
     let since = Instant::now();
-    let reports = each(WORLDS, |seed| live(seed, None));
+    let count = std::env::var("BELLWETHER_WORLDS").ok();
+    let count = count.map_or(WORLDS, |count| {
+        count.parse().expect("BELLWETHER_WORLDS is a number")
+    });
+    let reports = each(count, |seed| live(seed, None));
     let steps: u64 = reports.iter().map(|report| report.steps).sum();
     let settled = || reports.iter().map(|report| report.settled_after / MS);
     println!(

@@ -92,6 +92,8 @@ struct Wire {
     /// Who dialled, then who was dialled: each with the life that it is an end of.
     ends: [(usize, u64); 2],
     open: [bool; 2],
+    /// When each end learns of it: nothing is read from it before.
+    opened: [Micros; 2],
     /// When the last snapshot to each end arrives: its end does not overtake it.
     last: [Micros; 2],
 }
@@ -233,10 +235,9 @@ impl World {
 
     /// How long an application takes to answer.
     fn pause(&mut self) -> Micros {
-        let most = if self.rng.u8(..) < 8 {
-            1500 * MS
-        } else {
-            30 * MS
+        let most = match self.rng.u8(..) {
+            0..8 => self.speak_within,
+            _ => 30 * MS,
         };
         self.rng.u64(0..most)
     }
@@ -355,6 +356,7 @@ impl World {
             Wire {
                 ends,
                 open: [true; 2],
+                opened: [self.now; 2],
                 last: [self.now; 2],
             },
         );
@@ -374,14 +376,13 @@ impl World {
             };
             // Between a greeting and its report, a process may be stopped.
             let delay = self.transit();
-            self.wires.get_mut(&id).expect("inserted above").last[end] = self.now + delay;
+            let wire = self.wires.get_mut(&id).expect("inserted above");
+            wire.opened[end] = self.now + delay;
+            wire.last[end] = self.now + delay;
             self.later(
                 delay,
                 What::Reach(n, life, Reach::Core(Event::Opened(greeting))),
             );
-            if let Some(state) = self.nodes[other].sent() {
-                self.send(id, 1 - end, state);
-            }
         }
     }
 
@@ -477,11 +478,11 @@ impl World {
         } else if self.loss > 0 && self.rng.u32(0..self.loss) == 0 {
             return;
         }
-        let at = self.now + delay;
         let wire = self.wires.get_mut(&id).expect("seen above");
+        let at = (self.now + delay).max(wire.opened[1 - end] + 1);
         wire.last[1 - end] = wire.last[1 - end].max(at);
         let reach = Reach::Core(Event::Heard(id, state));
-        self.later(delay, What::Reach(to, life, reach));
+        self.later(at - self.now, What::Reach(to, life, reach));
     }
 
     /// Closes one end; the other hears of it if the network lets it.
