@@ -56,6 +56,7 @@ impl Core {
             return;
         };
         let (server, ordered) = (following.server(), following.ordered);
+        let since = following.since;
         let own = match self.own_since(self.own_valid_from) {
             None => return,
             Some(Err(error)) => {
@@ -74,7 +75,12 @@ impl Core {
         match server {
             None => self.await_primary(&own),
             Some(server) if own.follows(&server.address) => self.watch_link(&own, ordered, &server),
-            Some(server) => self.turn_to(&own, &server),
+            Some(server) => {
+                // What may be dropped is judged by answers of now, on both sides.
+                if let Some(Ok(own)) = self.own_since(since) {
+                    self.turn_to(&own, &server);
+                }
+            }
         }
     }
 

@@ -333,11 +333,10 @@ impl Core {
         if own.has_data() || self.config.allow_data_loss {
             return false;
         }
+        // A replica of ours is never foreign, although its answer may be newer than ours.
         let foreign = |position: &Position| {
-            !matches!(
-                position.relation(&own.position),
-                Relation::Same | Relation::Behind
-            )
+            position.replication_id != own.position.replication_id
+                && position.relation(&own.position) != Relation::Behind
         };
         let found = self.members.values().find_map(|member| {
             let theirs = member.respondent.latest()?;
