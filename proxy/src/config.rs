@@ -5,6 +5,9 @@ use std::time::Duration;
 
 use crate::error::Error;
 
+/// A session must be able to hold the longest line of the protocol and a little more.
+const LEAST_BUFFER: usize = 128 << 10;
+
 /// How a [`Proxy`](crate::Proxy) listens, waits and bounds its memory.
 ///
 /// ```
@@ -29,8 +32,8 @@ pub struct ProxyConfig {
     /// own error. Default 10,000, as Redis's `maxclients`.
     pub max_clients: usize,
     /// Bytes of one session that may wait in each direction: requests for the server, and replies
-    /// for the client. Beyond, the proxy stops reading from the other side. Default 1 MiB. One
-    /// read, at most 64 KiB, may come on top.
+    /// for the client. Beyond, the proxy stops reading from the other side. Default 1 MiB, at
+    /// least 128 KiB. One read, at most 64 KiB, may come on top.
     pub session_buffer: usize,
     /// Bytes of requests that were sent and not answered, kept in each session to be sent again
     /// if the server refuses them. Beyond, a refusal is delivered as it is. Default 1 MiB.
@@ -62,8 +65,8 @@ impl ProxyConfig {
             "workers must be at least 1"
         } else if self.connect_timeout.is_zero() {
             "connect_timeout must be longer than zero"
-        } else if self.session_buffer < 1024 {
-            "session_buffer must be at least 1024 bytes"
+        } else if self.session_buffer < LEAST_BUFFER {
+            "session_buffer must be at least 131072 bytes"
         } else if self.worker_buffer < self.session_buffer {
             "worker_buffer must not be smaller than session_buffer"
         } else {

@@ -7,8 +7,9 @@ use super::memory::Memory;
 use super::requests::{Answer, Entry, Requests};
 use super::texts;
 
-/// A request is streamed, not collected, from so many bytes on.
-const STREAM: usize = 64 << 10;
+/// A request is streamed, not collected, from so many bytes on. With a line that is not complete
+/// behind them, at most 64 KiB, they must fit into a session's buffer.
+const STREAM: usize = 32 << 10;
 
 /// What becomes of the bytes that a client sends.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

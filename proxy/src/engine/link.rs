@@ -44,8 +44,6 @@ pub(crate) struct Link {
     pub(crate) greeting: Buffer,
     /// Of a reply that has come in part: its first byte, and what is done with it.
     pub(crate) partial: Option<(u8, Fate)>,
-    /// The connection's state is not what the session remembers: it cannot be used for replays.
-    pub(crate) spoiled: bool,
     /// The driver was told to read what is left.
     pub(crate) draining: bool,
     /// The driver wanted to read while it must not.
@@ -61,7 +59,6 @@ impl Link {
             inbox: Buffer::default(),
             greeting: Buffer::default(),
             partial: None,
-            spoiled: false,
             draining: false,
             paused: false,
         }

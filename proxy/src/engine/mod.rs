@@ -11,6 +11,7 @@ mod command;
 mod intake;
 mod link;
 mod memory;
+mod planted;
 mod replies;
 mod requests;
 mod session;

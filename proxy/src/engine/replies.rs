@@ -2,6 +2,7 @@
 
 use super::command::Kind;
 use super::link::{Fate, Phase};
+use super::planted::{Bug, planted};
 use super::requests::Answer;
 use super::session::{Context, Refusal, Session};
 use super::texts;
@@ -180,7 +181,7 @@ impl Session {
                 let awaited = self.requests.awaited().ok_or(Garbage)?;
                 Ok(match link.phase {
                     _ if first == b'-' => Fate::Judge,
-                    Phase::Stale => Fate::Drop,
+                    Phase::Stale if !planted(Bug::DeliverStale) => Fate::Drop,
                     _ if !self.requests.holds_back() => match awaited.kind {
                         Kind::Wait if self.relinked => Fate::Judge,
                         _ => Fate::Deliver,
@@ -204,11 +205,8 @@ impl Session {
             }
             Phase::Stale => self.stale_answer(cx),
             Phase::Ready | Phase::Connecting(_) | Phase::Doomed => {
-                let setting = self
-                    .requests
-                    .awaited()
-                    .is_some_and(|e| e.kind == Kind::Setting);
-                link.spoiled |= setting;
+                let awaited = self.requests.awaited();
+                self.spoiled |= awaited.is_some_and(|entry| entry.kind == Kind::Setting);
                 self.requests.answer(Answer::Again);
             }
         }

@@ -7,6 +7,7 @@ use super::buffer::Buffer;
 use super::command::Kind;
 use super::intake;
 use super::memory::Memory;
+use super::planted::{Bug, planted};
 use super::texts;
 
 /// What is known of a request that stays in the queue.
@@ -254,7 +255,9 @@ impl Requests {
     pub(crate) fn awaits_read(&self) -> bool {
         let entry = &self.entries[self.awaiting];
         let bytes = &self.log.as_slice()[self.awaiting_at..][..entry.len];
-        entry.kind == Kind::Plain && entry.whole && intake::is_read(bytes)
+        entry.kind == Kind::Plain
+            && entry.whole
+            && (intake::is_read(bytes) || planted(Bug::RepeatWrites))
     }
 
     /// The link is lost. Whatever was sent in full may have run: it gets this answer. What was
@@ -273,7 +276,8 @@ impl Requests {
                 continue;
             }
             let sent = !open && (at <= self.sent && (entry.len > 0 || !entry.whole));
-            if sent && !(entry.whole && entry.kind == Kind::Setting) {
+            let repeats = entry.kind == Kind::Setting || planted(Bug::RepeatUnknown);
+            if sent && !(entry.whole && repeats) {
                 entry.answer = Some(Box::new(Answer::Final(texts::UNKNOWN.into())));
                 unknown += 1;
             } else if !sent && !entry.whole {

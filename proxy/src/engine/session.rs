@@ -7,6 +7,7 @@ use super::command::Kind;
 use super::intake::{Input, Intake};
 use super::link::{Link, Phase};
 use super::memory::Memory;
+use super::planted::{Bug, planted};
 use super::requests::{Entry, Requests};
 use super::{ClientId, LinkId, Settings, Target};
 use crate::stats::Stats;
@@ -63,6 +64,8 @@ pub(super) struct Session {
     pub(super) refusal: Refusal,
     /// Bytes of replies that wait behind a refused request.
     pub(super) stored: usize,
+    /// A setting behind a refused request took effect before its turn.
+    pub(super) spoiled: bool,
     /// Since when something waits for a primary that takes it.
     pub(super) since: Option<Instant>,
     /// The primary refused something and has answered nothing since.
@@ -99,6 +102,7 @@ impl Session {
             pinned: false,
             refusal: Refusal::None,
             stored: 0,
+            spoiled: false,
             since: None,
             refused: false,
             withheld: false,
@@ -169,6 +173,7 @@ impl Session {
         self.backoff = BACKOFF.0;
         let link = self.link.as_mut().expect("a link was connected");
         match self.memory.write(&mut link.greeting) {
+            _ if planted(Bug::ForgetSettings) => self.link_ready(cx),
             0 => self.link_ready(cx),
             requests => link.phase = Phase::Restoring(requests),
         }
@@ -186,7 +191,7 @@ impl Session {
     pub(super) fn repeat(&mut self, cx: &mut Context<'_>) {
         cx.stats.replayed += self.requests.resend();
         self.refusal = Refusal::None;
-        self.stored = 0;
+        (self.stored, self.spoiled) = (0, false);
     }
 
     pub(super) fn link_bytes(&mut self, bytes: &[u8], cx: &mut Context<'_>) {

@@ -4,6 +4,8 @@ use std::time::{Duration, Instant};
 
 use super::intake::Input;
 use super::link::{Link, Phase};
+use super::planted::{Bug, planted};
+use super::requests::Requests;
 use super::session::{Context, Refusal, Session};
 use super::{Action, Conn, LinkId};
 
@@ -98,7 +100,7 @@ impl Session {
             Refusal::Draining if self.is_ready() && self.requests.drained() => {
                 let again_at = cx.now + PAUSE;
                 self.refusal = Refusal::Pausing(again_at);
-                if self.link.as_ref().is_some_and(|link| link.spoiled) {
+                if self.spoiled {
                     self.doom_link();
                     self.connect_at = Some(again_at);
                 }
@@ -134,7 +136,7 @@ impl Session {
     /// Answers what waits: with its refusal, or that it did not run.
     pub(super) fn give_up(&mut self, cx: &mut Context<'_>) {
         let phase = self.link.as_ref().map(|link| link.phase);
-        if phase == Some(Phase::Stale) {
+        if phase == Some(Phase::Stale) && !planted(Bug::DenySent) {
             // What was sent over it has no answer yet, and gets it in this very turn.
             return;
         }
@@ -143,10 +145,13 @@ impl Session {
             cx.stats.held += self.requests.count() as u64;
         }
         cx.stats.refused += self.requests.give_up(!draining);
-        let spoiled = self.link.as_ref().is_some_and(|link| link.spoiled);
-        let relay_failed = self.intake.input == Input::Relay && !draining;
-        if relay_failed || (spoiled && draining) {
+        if self.intake.input == Input::Relay && !draining {
             self.close();
+        }
+        if self.spoiled {
+            // No answer would be true: what followed the setting ran under it.
+            self.close();
+            self.requests = Requests::default();
         }
         self.refusal = Refusal::None;
         (self.since, self.refused, self.stored) = (None, false, 0);
@@ -165,7 +170,7 @@ impl Session {
     }
 
     fn connect(&mut self, cx: &mut Context<'_>, actions: &mut Vec<Action>) {
-        if self.link.is_some() || self.connect_at.is_some() || self.requests.is_empty() {
+        if self.link.is_some() || self.connect_at.is_some() || self.requests.bytes() == 0 {
             return;
         }
         let Some(target) = cx.target else { return };

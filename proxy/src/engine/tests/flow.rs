@@ -9,9 +9,9 @@ const KIB: usize = 1 << 10;
 
 fn small() -> Settings {
     Settings {
-        session_buffer: 64 * KIB,
+        session_buffer: 128 * KIB,
         replay_buffer: 16 * KIB,
-        worker_buffer: 256 * KIB,
+        worker_buffer: 512 * KIB,
         ..settings()
     }
 }
@@ -109,9 +109,9 @@ fn whoever_sends_too_much_is_not_read_until_it_is_taken() {
     let mut rig = pointed(small());
     let client = Conn::Client(rig.client);
     rig.server_reads = false;
-    rig.client_bytes(wire(&["INCR a"]).repeat(3000).as_bytes());
+    rig.client_bytes(wire(&["INCR a"]).repeat(6000).as_bytes());
     assert!(rig.engine.may_read(client));
-    rig.say(&[&format!("SET k {}", "x".repeat(5 * KIB))]);
+    rig.say(&[&format!("SET k {}", "x".repeat(7 * KIB))]);
     assert!(!rig.engine.may_read(client));
     assert_eq!(rig.resumed, []);
     rig.server_reads = true;
@@ -125,8 +125,8 @@ fn whoever_reads_too_little_stops_its_server() {
     rig.say(&["GET k"]);
     let link = Conn::Upstream(rig.link.expect("a link"));
     rig.client_reads = false;
-    rig.server(&format!("${}\r\n", 80 * KIB));
-    rig.server_bytes(&[b'z'; 70 * KIB]);
+    rig.server(&format!("${}\r\n", 160 * KIB));
+    rig.server_bytes(&[b'z'; 140 * KIB]);
     assert!(!rig.engine.may_read(link));
     assert!(!rig.engine.may_read(Conn::Client(rig.client)));
     rig.client_reads = true;
@@ -139,10 +139,10 @@ fn whoever_reads_too_little_stops_its_server() {
 fn a_client_that_is_not_read_keeps_its_deadline() {
     let mut rig = Rig::with(small());
     let client = Conn::Client(rig.client);
-    rig.client_bytes(&wire(&["INCR a"]).repeat(4000).into_bytes());
+    rig.client_bytes(&wire(&["INCR a"]).repeat(7000).into_bytes());
     assert!(!rig.engine.may_read(client));
     rig.after(Duration::from_secs(5));
-    assert_eq!(rig.got(), NOT_EXECUTED.repeat(4000));
+    assert_eq!(rig.got(), NOT_EXECUTED.repeat(7000));
     assert_eq!(rig.resumed, [client]);
 }
 
@@ -154,10 +154,10 @@ fn a_worker_holds_only_so_much() {
         let conn = Conn::Client(*id);
         if rig.engine.may_read(conn) {
             rig.engine
-                .received(rig.now, conn, &wire(&["INCR a"]).repeat(2000).into_bytes());
+                .received(rig.now, conn, &wire(&["INCR a"]).repeat(4000).into_bytes());
         }
     }
-    assert!(held(&rig) <= 300 * KIB, "{}", held(&rig));
+    assert!(held(&rig) <= 600 * KIB, "{}", held(&rig));
     let last = others.pop().expect("eight");
     assert!(!rig.engine.may_read(Conn::Client(last)));
     for id in others {

@@ -6,3 +6,4 @@ mod flow;
 mod refusals;
 mod rig;
 mod splits;
+mod world;

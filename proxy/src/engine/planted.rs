@@ -1,0 +1,45 @@
+//! Bugs that the simulation must catch: one that catches none proves nothing.
+
+/// A mistake that this code could make. Tests commit them; nothing else does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Bug {
+    /// Deliver what a replaced server says.
+    DeliverStale,
+    /// Send again what may have run.
+    RepeatUnknown,
+    /// Send again what succeeded behind a refused command.
+    RepeatWrites,
+    /// Use a new link without setting it up.
+    ForgetSettings,
+    /// Say that a request did not run while its link may still answer.
+    DenySent,
+}
+
+#[cfg(not(test))]
+#[inline]
+pub(crate) const fn planted(_: Bug) -> bool {
+    false
+}
+
+#[cfg(test)]
+pub(crate) use tests::planted;
+
+#[cfg(test)]
+pub(crate) mod tests {
+    use std::cell::Cell;
+
+    use super::Bug;
+
+    thread_local! {
+        static PLANTED: Cell<Option<Bug>> = const { Cell::new(None) };
+    }
+
+    pub(crate) fn planted(bug: Bug) -> bool {
+        PLANTED.get() == Some(bug)
+    }
+
+    /// Commits this mistake from now on, on this thread.
+    pub(crate) fn plant(bug: Option<Bug>) {
+        PLANTED.set(bug);
+    }
+}
