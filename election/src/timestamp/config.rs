@@ -31,7 +31,8 @@ pub struct TimestampConfig {
     /// In a vacancy, how long to wait for a member that does not speak or vote. Default 1 s.
     pub vote_timeout: Duration,
     /// After its start, how long a member waits for the members that discovery names, before it
-    /// votes without them. Default 1 s.
+    /// votes without them; no shorter than `lost_after`, as a leader that it does not hear may lead
+    /// for so long. Default 1 s.
     pub form_timeout: Duration,
     /// How long the others hold back for a successor that was named at a resignation; shorter than
     /// `vote_timeout`. Default 500 ms.
@@ -85,6 +86,12 @@ impl TimestampConfig {
             return wrong(format!(
                 "lost_after ({:?}) must be at least four times heartbeat ({:?})",
                 self.lost_after, self.heartbeat
+            ));
+        }
+        if self.form_timeout < self.lost_after {
+            return wrong(format!(
+                "form_timeout ({:?}) must be no shorter than lost_after ({:?})",
+                self.form_timeout, self.lost_after
             ));
         }
         if self.handover_timeout >= self.vote_timeout {
@@ -141,6 +148,11 @@ mod tests {
         let said = complaint(|c| c.lost_after = Duration::from_millis(399));
         assert!(
             said.contains("lost_after") && said.contains("heartbeat"),
+            "{said}"
+        );
+        let said = complaint(|c| c.form_timeout = Duration::from_millis(999));
+        assert!(
+            said.contains("form_timeout") && said.contains("lost_after"),
             "{said}"
         );
         let said = complaint(|c| c.handover_timeout = Duration::from_secs(1));

@@ -21,6 +21,8 @@ use crate::{
 
 mod duel;
 mod follow;
+#[cfg(test)]
+mod tests;
 mod vote;
 
 /// A fact for the core.
@@ -99,14 +101,21 @@ enum Role {
     Following {
         spell: Spell,
         card: Bytes,
-        /// The leader itself is heard.
-        direct: bool,
-        /// The leader has named a successor, which has the right of way until then.
+        source: Source,
+        /// Though nobody is heard to lead, the leader is held for the leader until then.
         hold: Option<Instant>,
     },
     Leading {
         term: Term,
     },
+}
+
+/// From whom this member hears that its leader leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Source {
+    Leader,
+    Witness(NodeId),
+    Nobody,
 }
 
 impl Core {
@@ -407,11 +416,11 @@ impl Core {
             Role::Following {
                 spell,
                 card,
-                direct,
+                source,
                 ..
             } => Stance::Following {
                 spell: spell.clone(),
-                card: direct.then(|| card.clone()),
+                card: (*source == Source::Leader).then(|| card.clone()),
             },
             Role::Leading { term } => Stance::Leading { term: *term },
         }

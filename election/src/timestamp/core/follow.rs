@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use bytes::Bytes;
 
-use super::{Core, Role};
+use super::{Core, Role, Source};
 use crate::{
     NodeId,
     timestamp::{
@@ -17,7 +17,7 @@ use crate::{
 pub(super) struct Claim {
     pub(super) spell: Spell,
     card: Bytes,
-    direct: bool,
+    source: Source,
 }
 
 impl Core {
@@ -32,7 +32,7 @@ impl Core {
                         leader: node.clone(),
                     },
                     card: state.card.clone(),
-                    direct: true,
+                    source: Source::Leader,
                 }),
                 Stance::Following {
                     spell,
@@ -41,7 +41,7 @@ impl Core {
                     Some(Claim {
                         spell: spell.clone(),
                         card: card.clone(),
-                        direct: false,
+                        source: Source::Witness(node.clone()),
                     })
                 }
                 Stance::Following { .. } | Stance::Vacant { .. } => None,
@@ -55,13 +55,28 @@ impl Core {
         let kept = if held { None } else { self.kept() };
         if let Some(claim) = kept.or_else(|| self.acceptable(held)) {
             self.follow(claim);
-        } else if let Role::Following { direct, .. } = &mut self.role {
-            *direct = false;
-            if !held {
-                self.vacate(now);
-            }
+        } else {
+            self.miss_leader(now, held);
         }
         self.refuse_equal_term();
+    }
+
+    /// Nobody is heard to lead any more. A witness that is there and says so is to be believed. If
+    /// it is gone, its last word counts for as long as the leader's own would: the leader may lead
+    /// on, unheard of.
+    fn miss_leader(&mut self, now: Instant, held: bool) {
+        let Role::Following { source, hold, .. } = &mut self.role else {
+            return;
+        };
+        let vanished = match std::mem::replace(source, Source::Nobody) {
+            Source::Witness(witness) => self.mesh.link(&witness).is_none(),
+            Source::Leader | Source::Nobody => false,
+        };
+        if vanished && !held {
+            *hold = Some(now + self.timing.lost_after);
+        } else if !held {
+            self.vacate(now);
+        }
     }
 
     fn follow(
@@ -69,7 +84,7 @@ impl Core {
         Claim {
             spell,
             card,
-            direct,
+            source,
         }: Claim,
     ) {
         if self.last.as_ref() != Some(&spell) {
@@ -82,7 +97,7 @@ impl Core {
         self.role = Role::Following {
             spell,
             card,
-            direct,
+            source,
             hold: None,
         };
     }
@@ -96,7 +111,7 @@ impl Core {
             |claim: &Claim| claim.spell.leader == spell.leader && claim.spell.term >= spell.term;
         self.claims()
             .filter(same)
-            .max_by_key(|claim| (claim.spell.term, claim.direct))
+            .max_by_key(|claim| (claim.spell.term, claim.source == Source::Leader))
     }
 
     /// The best claim that goes beyond what this member has seen; while its leader is held, only
@@ -112,7 +127,7 @@ impl Core {
                     || self.has(Flaw::AcceptsOldTerms)
             })
             .max_by(|a, b| {
-                let key = |claim: &Claim| (claim.spell.term, claim.direct);
+                let key = |claim: &Claim| (claim.spell.term, claim.source == Source::Leader);
                 key(a)
                     .cmp(&key(b))
                     .then_with(|| b.spell.leader.cmp(&a.spell.leader))
