@@ -4,7 +4,7 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use tokio::{
-    io::{AsyncRead, AsyncWrite, AsyncWriteExt},
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, BufReader, copy, sink},
     net::TcpStream,
     sync::{OwnedSemaphorePermit, mpsc, watch},
     time::{Instant, timeout},
@@ -122,13 +122,19 @@ impl Context {
         let peer = greeting.node.clone();
         self.stats
             .send_modify(|stats| stats.connections_opened += 1);
+        // To be opened makes the core send a fresh snapshot, which is to be the first.
+        frames.mark_unchanged();
         if self.events.send(Event::Opened(greeting)).await.is_err() {
             return;
         }
-        let (from, to) = stream.split();
+        let (mut from, to) = stream.split();
         let end = tokio::select! {
-            end = self.read(id, from) => end,
-            end = self.write(to, frames) => end,
+            end = self.read(id, &mut from) => end,
+            end = self.write(to, frames) => match end {
+                // To close with something unread could take back what was sent last.
+                Ok(()) => copy(&mut from, &mut sink()).await.map(drop).map_err(Fault::Io),
+                Err(fault) => Err(fault),
+            },
         };
         if let Err(fault) = end {
             self.note(&fault, &peer.member);
@@ -136,7 +142,7 @@ impl Context {
     }
 
     async fn read(&self, id: ConnectionId, from: impl AsyncRead + Unpin) -> Result<(), Fault> {
-        let mut from = tokio::io::BufReader::new(from);
+        let mut from = BufReader::new(from);
         loop {
             let state = read_state(&mut from).await?;
             if self.events.send(Event::Heard(id, state)).await.is_err() {

@@ -10,6 +10,7 @@ use bellwether_election::{
     TimestampConfig, seat,
 };
 use tokio::{
+    runtime::{Builder, Handle},
     sync::watch,
     task::{JoinHandle, yield_now},
 };
@@ -29,6 +30,8 @@ pub(crate) struct Node {
     pub(crate) stats: watch::Receiver<Stats>,
     pub(crate) members: watch::Sender<BTreeSet<(String, u16)>>,
     pub(crate) task: JoinHandle<Result<(), Error>>,
+    /// Where it runs, if that is not the test's own runtime.
+    apart: Option<Handle>,
 }
 
 impl Group {
@@ -63,6 +66,30 @@ impl Group {
     /// Adds a member; the others learn of it when it dials them.
     pub(crate) async fn add(&mut self) -> usize {
         let node = Node::start(&format!("m{}", self.nodes.len()));
+        let all = self.nodes.iter().map(Node::host_and_port).collect();
+        node.members.send_replace(all);
+        self.nodes.push(node);
+        self.nodes.len() - 1
+    }
+
+    /// The same for a member that runs on a thread of its own, for as long as the test.
+    pub(crate) async fn add_apart(&mut self) -> usize {
+        let (handle_in, handle) = std::sync::mpsc::channel();
+        std::thread::spawn(move || {
+            let runtime = Builder::new_current_thread().enable_all().build();
+            let runtime = runtime.expect("the system has room for another");
+            handle_in
+                .send(runtime.handle().clone())
+                .expect("the test waits for it");
+            runtime.block_on(std::future::pending::<()>());
+        });
+        let handle = handle.recv().expect("the thread has started");
+        let name = format!("m{}", self.nodes.len());
+        let mut node = handle
+            .spawn(async move { Node::start(&name) })
+            .await
+            .expect("it starts");
+        node.apart = Some(handle);
         let all = self.nodes.iter().map(Node::host_and_port).collect();
         node.members.send_replace(all);
         self.nodes.push(node);
@@ -109,6 +136,7 @@ impl Node {
             stats: election.stats(),
             members,
             task: tokio::spawn(async move { election.run(seat).await }),
+            apart: None,
         }
     }
 
@@ -129,6 +157,12 @@ impl Node {
                 }
             }
         });
+    }
+
+    /// Makes its thread do nothing for a while.
+    pub(crate) fn stop(&self, pause: Duration) {
+        let apart = self.apart.as_ref().expect("it runs on a thread of its own");
+        apart.spawn(async move { std::thread::sleep(pause) });
     }
 
     pub(crate) fn now(&self) -> Leadership {

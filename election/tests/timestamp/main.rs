@@ -143,3 +143,68 @@ async fn a_card_reaches_the_others_at_once() {
         eventually("followers see the leader's new card", told).await;
     }
 }
+
+#[tokio::test]
+async fn who_cannot_reach_the_leader_follows_it_through_another() {
+    let group = Group::islands(3).await;
+    let [leader, middle, end] = &group.nodes[..] else {
+        unreachable!("three were started")
+    };
+    // The ends never learn of each other's address.
+    for (node, other) in [(leader, middle), (middle, leader), (end, middle)] {
+        node.members.send_replace([other.host_and_port()].into());
+    }
+    leader.participant.campaign(Rank(vec![1]));
+    middle.participant.resign(None);
+    end.participant.campaign(Rank(vec![9]));
+    eventually("one leads", || leader.leads() || end.leads()).await;
+    let (leader, end) = if leader.leads() {
+        (leader, end)
+    } else {
+        (end, leader)
+    };
+    let card = format!("card of {}", leader.id.member);
+    let follows = || match end.now() {
+        Leadership::Following {
+            leader: followed,
+            card: told,
+            ..
+        } => followed == leader.id && told == card.as_bytes(),
+        _ => false,
+    };
+    eventually("the other end follows", follows).await;
+    assert_eq!(end.participant.peers().borrow().len(), 1);
+}
+
+/// A member whose whole runtime stands still is a process that is stopped, as far as its peers and
+/// its sockets are concerned.
+#[tokio::test]
+async fn a_stopped_leader_is_replaced_after_its_lease_has_ended() {
+    let mut group = Group::start(2).await;
+    let stopped = group.add_apart().await;
+    group.nodes[stopped].participant.campaign(Rank::default());
+    let leader = group.leader().await;
+    group.nodes[leader]
+        .participant
+        .resign(Some(group.nodes[stopped].id.clone()));
+    eventually("it leads", || group.nodes[stopped].leads()).await;
+    assert_eq!(group.leader().await, stopped);
+
+    group.nodes[stopped].stop(Duration::from_secs(4));
+    let other = || (0..2).find(|n| group.nodes[*n].leads());
+    eventually("another leads", || {
+        let old = group.nodes[stopped].leads();
+        let new = other();
+        // Read in this order: the old lease does not come back.
+        assert!(!old || new.is_none(), "two lead");
+        new.is_some()
+    })
+    .await;
+    let next = other().expect("seen above");
+    assert!(group.nodes[next].term() > group.nodes[stopped].term());
+    assert_eq!(
+        group.leader().await,
+        next,
+        "the stopped one follows when it continues"
+    );
+}
