@@ -281,7 +281,10 @@ impl Requests {
                 entry.answer = Some(Box::new(Answer::Final(texts::UNKNOWN.into())));
                 unknown += 1;
             } else if !sent && !entry.whole {
-                entry.answer = Some(Box::new(Answer::Final(texts::NOT_RUN.into())));
+                // A relay was not left unanswered: whatever came over it was delivered.
+                let relay = entry.kind == Kind::Raw;
+                let reply = if relay { &[] } else { texts::NOT_RUN };
+                entry.answer = Some(Box::new(Answer::Final(reply.into())));
                 self.skipping |= open;
                 self.open &= !open;
             }
