@@ -84,6 +84,7 @@ fn decode(frame: &Bytes) -> Result<Value, ScanError> {
         };
         loop {
             let Some(mut around) = open.pop() else {
+                assert!(rest.is_empty(), "the scanner bounded another frame");
                 return Ok(value);
             };
             around.values.push(value);

@@ -168,6 +168,10 @@ fn arguments_are_known_before_the_request_is_whole() {
     assert_eq!(scanner.scan(&rest[108..]), Ok(Some(4)));
     assert!(scanner.is_empty());
     assert_eq!(scanner.arg(&rest, 0), None);
+
+    let next = b"*1\r\n$4\r\nPING\r\n";
+    assert_eq!(scanner.scan(next), Ok(Some(next.len())));
+    assert_eq!(scanner.arg(next, 0), Some(&b"PING"[..]));
 }
 
 #[test]
@@ -198,6 +202,20 @@ fn limits_can_change_in_a_connection() {
         RequestScanner::new(bounded).scan(request),
         Err(RequestError::BulkLength)
     );
+}
+
+#[test]
+fn what_was_released_of_one_request_does_not_count_for_the_next() {
+    let request = b"*1\r\n$17\r\nxxxxxxxxxxxxxxxxx\r\n";
+    let mut scanner = RequestScanner::new(Limits {
+        frame: request.len(),
+        ..Limits::default()
+    });
+    for _ in 0..3 {
+        assert_eq!(scanner.scan(&request[..20]), Ok(None));
+        scanner.release(20);
+        assert_eq!(scanner.scan(&request[20..]), Ok(Some(request.len() - 20)));
+    }
 }
 
 #[test]

@@ -175,7 +175,10 @@ fn lines_are_bounded_to_the_byte() {
         ends(longest.as_bytes(), [limit - 1, limit]),
         (vec![limit], None)
     );
+    assert_eq!(at_once(&longest.as_bytes()[..limit - 1]), (vec![], None));
     let too_long = format!("+{}\r\n", "x".repeat(limit - 2));
+    let endless = &too_long.as_bytes()[..limit];
+    assert_eq!(at_once(endless), (vec![], Some(ScanError::LineTooLong)));
     let refused = (vec![], Some(ScanError::LineTooLong));
     assert_eq!(at_once(too_long.as_bytes()), refused);
     assert_eq!(
@@ -230,6 +233,11 @@ fn whole_frames_can_be_bounded() {
     assert_eq!(scanner.scan(&frame[..6]), Ok(None));
     scanner.release(4);
     assert_eq!(scanner.scan(&frame[4..]), Ok(Some(14)));
+    assert_eq!(
+        scanner.scan(frame),
+        Ok(Some(18)),
+        "what was released is forgotten"
+    );
     assert_eq!(
         scanner.scan(b"$12\r\n"),
         Err(ScanError::FrameTooLong),

@@ -5,17 +5,20 @@
 use bellwether_resp::{KEPT_ARGS, Limits, RequestError, RequestScanner, encode};
 use libfuzzer_sys::fuzz_target;
 
+/// Low enough for a fuzzer to reach every one.
+const LIMITS: Limits = Limits {
+    line: 60,
+    bulk: 100,
+    elements: 100,
+    depth: 1,
+    frame: 400,
+};
+
+/// End, number of arguments and the arguments kept of each request.
 type Found = (Vec<(usize, usize, Vec<Vec<u8>>)>, Option<RequestError>);
 
 fn scan(input: &[u8], steps: &[u8]) -> Found {
-    let limits = Limits {
-        line: 60,
-        bulk: 100,
-        elements: 100,
-        depth: 1,
-        frame: 400,
-    };
-    let mut scanner = RequestScanner::new(limits);
+    let mut scanner = RequestScanner::new(LIMITS);
     let (mut start, mut read, mut found) = (0, 0, Vec::new());
     let mut steps = steps.iter().cycle();
     loop {
@@ -47,11 +50,41 @@ fn scan(input: &[u8], steps: &[u8]) -> Found {
     }
 }
 
+/// As `scan`, but releases what was scanned: the ends and counts only.
+fn stream(input: &[u8], steps: &[u8]) -> Vec<(usize, usize)> {
+    let mut scanner = RequestScanner::new(LIMITS);
+    let (mut start, mut read, mut found) = (0, 0, Vec::new());
+    let mut steps = steps.iter().cycle();
+    while read < input.len() {
+        let step = steps
+            .next()
+            .map_or(input.len(), |step| usize::from(*step) + 1);
+        read = input.len().min(read + step);
+        while let Some(length) = scanner
+            .scan(&input[start..read])
+            .expect("it was accepted whole")
+        {
+            for i in 0..KEPT_ARGS {
+                assert!(scanner.range(i).is_none_or(|range| range.end <= length));
+            }
+            start += length;
+            found.push((start, scanner.count()));
+        }
+        start += scanner.scanned();
+        scanner.release(scanner.scanned());
+    }
+    found
+}
+
 fuzz_target!(|data: (Vec<u8>, &[u8])| {
     let (steps, input) = data;
     let whole = scan(input, &[]);
     assert_eq!(scan(input, &steps), whole);
     assert_eq!(scan(input, &[0]), whole);
+    if whole.1.is_none() {
+        let ends = whole.0.iter().map(|(end, count, _)| (*end, *count));
+        assert_eq!(stream(input, &steps), ends.collect::<Vec<_>>());
+    }
     for (_, count, args) in whole.0 {
         if count == args.len() && count > 0 && count <= KEPT_ARGS {
             let mut out = Vec::new();
