@@ -97,6 +97,8 @@ enum Role {
         since: Instant,
         spoke: bool,
         vote: Option<(Vote, Instant)>,
+        /// The member whose judgement is waited for, and since when there is something to judge.
+        waits: Option<(NodeId, Instant)>,
     },
     Following {
         spell: Spell,
@@ -433,10 +435,9 @@ impl Core {
             self.published = leadership.clone();
             actions.push(Action::Publish(leadership));
         }
-        let peers = self.peers();
-        if peers != self.published_peers {
-            self.published_peers = peers.clone();
-            actions.push(Action::PublishPeers(peers));
+        if !self.knows_peers() {
+            self.published_peers = self.peers();
+            actions.push(Action::PublishPeers(self.published_peers.clone()));
         }
         actions
     }
@@ -456,14 +457,20 @@ impl Core {
         }
     }
 
+    /// Whether the application knows the peers as they are.
+    fn knows_peers(&self) -> bool {
+        let known = |(node, state): (&NodeId, &State)| {
+            self.published_peers.get(node).is_some_and(|peer| {
+                peer.card == state.card && peer.leader.as_ref() == leader_of(node, state)
+            })
+        };
+        self.mesh.states().count() == self.published_peers.len() && self.mesh.states().all(known)
+    }
+
     fn peers(&self) -> BTreeMap<NodeId, Peer> {
         let peer = |node: &NodeId, state: &State| Peer {
             card: state.card.clone(),
-            leader: match &state.stance {
-                Stance::Vacant { .. } => None,
-                Stance::Following { spell, .. } => Some(spell.leader.clone()),
-                Stance::Leading { .. } => Some(node.clone()),
-            },
+            leader: leader_of(node, state).cloned(),
         };
         let states = self.mesh.states();
         states
@@ -482,7 +489,17 @@ impl Role {
             since,
             spoke: false,
             vote: None,
+            waits: None,
         }
+    }
+}
+
+/// Whom a member holds for the leader.
+fn leader_of<'a>(node: &'a NodeId, state: &'a State) -> Option<&'a NodeId> {
+    match &state.stance {
+        Stance::Vacant { .. } => None,
+        Stance::Following { spell, .. } => Some(&spell.leader),
+        Stance::Leading { .. } => Some(node),
     }
 }
 

@@ -115,7 +115,7 @@ impl Mesh {
     }
 
     /// The members that are not lost, by name.
-    pub(crate) fn links(&self) -> impl Iterator<Item = (&NodeId, &Link)> {
+    pub(crate) fn links(&self) -> impl Iterator<Item = (&NodeId, &Link)> + Clone {
         self.links.iter()
     }
 

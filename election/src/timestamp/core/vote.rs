@@ -60,31 +60,49 @@ impl Core {
 
     fn cast_vote(&mut self, now: Instant) {
         let Role::Vacant {
-            since, vote: None, ..
+            since,
+            vote: None,
+            waits,
+            ..
         } = &self.role
         else {
             return;
         };
-        let teller = self.teller();
-        let overdue = now >= *since + self.timing.vote_timeout * 2;
-        let choice = match teller.filter(|_| !overdue) {
-            Some(teller) => self.vote_of(teller).filter(|node| self.may_be_chosen(node)),
-            None if self.forming.is_none() && self.is_ripe(now, *since) => self.best(now),
-            None => None,
+        let own = || {
+            let may_judge = self.forming.is_none() && self.is_ripe(now, *since);
+            may_judge.then(|| self.best(now)).flatten()
         };
-        if let Some(choice) = choice {
-            tracing::debug!(%choice, "votes");
-            let ballot = Vote {
-                term: self.highest.next(),
-                choice,
-            };
-            if let Role::Vacant { vote, .. } = &mut self.role {
-                *vote = Some((ballot, now));
+        let (choice, waits) = match self.teller() {
+            None => (own(), None),
+            Some(teller) => {
+                let told = self.vote_of(teller).filter(|node| self.may_be_chosen(node));
+                let own = if told.is_none() { own() } else { None };
+                let known = waits.clone().filter(|(node, _)| node == teller);
+                let waits = own
+                    .is_some()
+                    .then(|| known.unwrap_or((teller.clone(), now)));
+                let patience = self.timing.vote_timeout * 2;
+                let overdue = waits
+                    .as_ref()
+                    .is_some_and(|(_, since)| now >= *since + patience);
+                (told.or(own.filter(|_| overdue)), waits)
             }
+        };
+        let ballot = choice.map(|choice| Vote {
+            term: self.highest.next(),
+            choice,
+        });
+        if let Role::Vacant {
+            vote, waits: known, ..
+        } = &mut self.role
+        {
+            *known = waits;
+            *vote = ballot.map(|ballot| (ballot, now));
         }
     }
 
-    /// Whether this member is chosen by all that are connected, or by those that voted in time.
+    /// Whether this member is chosen by all that are connected, or at least by those that voted in
+    /// time. Of two that hear each other and chose themselves, the smaller name goes first.
     fn is_elected(&self, now: Instant) -> bool {
         let Role::Vacant {
             vote: Some((vote, at)),
@@ -93,16 +111,19 @@ impl Core {
         else {
             return false;
         };
-        let unanimous = || {
-            let voted = |node| self.vote_of(node).as_ref() == Some(&self.me);
-            self.mesh.links().all(|(node, _)| voted(node))
+        let chosen_by = |node, choice| self.vote_of(node).as_ref() == Some(choice);
+        let links = self.mesh.links().map(|(node, _)| node);
+        let unanimous = || links.clone().all(|node| chosen_by(node, &self.me));
+        let yields = || {
+            links
+                .clone()
+                .any(|node| *node < self.me && chosen_by(node, node))
         };
+        let overdue = now >= *at + self.timing.vote_timeout;
         vote.choice == self.me
             && self.forming.is_none()
             && self.can_lead(&self.me)
-            && (now >= *at + self.timing.vote_timeout
-                || self.has(Flaw::LeadsWithoutVotes)
-                || unanimous())
+            && (unanimous() || overdue && !yields() || self.has(Flaw::LeadsWithoutVotes))
     }
 
     /// Whose judgement counts; `None` for this member's own.
