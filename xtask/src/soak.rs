@@ -10,7 +10,8 @@ use crate::{
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
-    /// How many seeded worlds each simulator runs; `cargo xtask test` runs 1,000.
+    /// How many seeded worlds a simulator runs that reads BELLWETHER_SEEDS; `cargo xtask test`
+    /// leaves it at 1,000.
     #[arg(long, value_name = "WORLDS", default_value_t = 100_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
@@ -26,7 +27,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Summary> {
             tests.args(["--package", package, "::sim"]);
             tests.env("BELLWETHER_SEEDS", arguments.seeds.to_string());
             step::run(
-                &format!("{package}: {} worlds", arguments.seeds),
+                &format!("{package}, BELLWETHER_SEEDS={}", arguments.seeds),
                 Kind::Tests,
                 tests,
             )
