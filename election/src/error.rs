@@ -4,10 +4,11 @@ use std::io;
 #[derive(Debug, thiserror::Error)]
 #[non_exhaustive]
 pub enum Error {
-    /// The configuration cannot work: fix it.
+    /// The configuration cannot work: fix what it says. Trying again does not help.
     #[error("{0}")]
     Config(String),
-    /// The address for peers cannot be listened on.
+    /// The address for peers cannot be listened on: free it or choose another. Trying again may
+    /// help, if what listens there is about to end.
     #[error("cannot listen on {address}")]
     Listen {
         /// The address as it was configured.

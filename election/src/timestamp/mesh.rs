@@ -474,19 +474,14 @@ impl Mesh {
         wanted.extend(self.links.values().map(|link| link.address.clone()));
         self.routes.retain(|address, _| wanted.contains(address));
         for address in wanted {
-            let node = || {
+            self.routes.entry(address).or_insert_with_key(|address| {
                 let mut links = self.links.iter();
-                links
-                    .find(|(_, link)| link.address == address)
-                    .map(|(node, _)| node.clone())
-            };
-            if !self.routes.contains_key(&address) {
-                let route = Route {
-                    node: node(),
+                let link = links.find(|(_, link)| link.address == *address);
+                Route {
+                    node: link.map(|(node, _)| node.clone()),
                     due: Some(now),
-                };
-                self.routes.insert(address, route);
-            }
+                }
+            });
         }
     }
 

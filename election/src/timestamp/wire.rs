@@ -229,16 +229,11 @@ mod tests {
                 state.candidacy = Some(Candidacy {
                     rank: Rank(vec![1; MAX_RANK + 1]),
                     ..Default::default()
-                })
+                });
             },
             |state| {
-                state
-                    .handover
-                    .as_mut()
-                    .expect("it has one")
-                    .successor
-                    .member
-                    .clear()
+                let handover = state.handover.as_mut().expect("it has one");
+                handover.successor.member.clear();
             },
             |state| {
                 let choice = NodeId {

@@ -25,6 +25,10 @@ struct Table {
 }
 
 impl Table {
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "some instant is needed to begin with"
+    )]
     fn new() -> Self {
         let now = Instant::now();
         let mut table = Self {
@@ -377,7 +381,7 @@ fn a_leader_of_smaller_name_judges_and_rises() {
     table.pass(1100 * MS);
     table.open(7);
     table.hear_more(7, leading(8), |state| {
-        state.candidacy = Some(Candidacy::default())
+        state.candidacy = Some(Candidacy::default());
     });
     assert_eq!(table.leads_under(), Some(Term(9)), "it stood for longer");
     assert_eq!(

@@ -10,6 +10,9 @@ use super::{
 };
 use crate::timestamp::Flaw;
 
+/// What is lived through for a seed, with a flaw or without.
+type Scene = fn(u64, Option<Flaw>);
+
 /// Worlds of the main test.
 const WORLDS: u64 = 1000;
 
@@ -53,8 +56,10 @@ fn leaders_that_cannot_meet_settle_too() {
 /// A simulation that finds no planted bug proves nothing.
 #[test]
 fn planted_bugs_are_caught() {
-    let world: fn(u64, Option<Flaw>) = |seed, flaw| drop(live(seed, flaw));
-    let plants: [(Flaw, fn(u64, Option<Flaw>)); 13] = [
+    let world: Scene = |seed, flaw| {
+        live(seed, flaw);
+    };
+    let plants: [(Flaw, Scene); 13] = [
         (Flaw::AcceptsOldTerms, world),
         (Flaw::ElectsTheUnwilling, world),
         (Flaw::IgnoresAge, the_best_is_chosen),

@@ -316,7 +316,7 @@ impl World {
                 until,
             } => {
                 if self.now < until && self.nodes[dialler].is_alive(life) {
-                    self.connect((dialler, life), n, address, began);
+                    self.connect((dialler, life), n, &address, began);
                 }
             }
         }
@@ -347,7 +347,7 @@ impl World {
         }
     }
 
-    fn connect(&mut self, from: (usize, u64), to: usize, address: Address, began: Instant) {
+    fn connect(&mut self, from: (usize, u64), to: usize, address: &Address, began: Instant) {
         self.serial += 1;
         let id = ConnectionId(self.serial);
         let ends = [from, (to, self.nodes[to].life)];
