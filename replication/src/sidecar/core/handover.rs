@@ -11,6 +11,9 @@ use crate::{Clients, Link, Relation, sidecar::Switched};
 /// How often two servers are compared while the successor catches up.
 const COMPARE_EVERY: Duration = Duration::from_millis(2);
 
+/// How often a member that leaves looks for a successor.
+const CHOOSE_AGAIN: Duration = Duration::from_millis(20);
+
 #[derive(Debug)]
 pub(super) struct Handover {
     to: Option<String>,
@@ -52,6 +55,7 @@ impl Handover {
             Stage::Matching { since, .. } | Stage::Verifying { since, .. } => {
                 Some((*since + COMPARE_EVERY).min(self.deadline))
             }
+            Stage::Choosing { since } => Some((*since + CHOOSE_AGAIN).min(self.deadline)),
             _ => Some(self.deadline),
         }
     }
@@ -119,8 +123,18 @@ impl Core {
                 self.enter_handover(Stage::Pausing(successor));
                 self.give_order(Order::PauseWrites);
             }
+            // Who leaves has time: a member that is about to follow may take over soon.
+            Err(_) if self.leaving && !late && self.has_company() => {
+                if self.now >= since + CHOOSE_AGAIN {
+                    self.enter_handover(Stage::Choosing { since: self.now });
+                }
+            }
             Err(why) => self.end_switchover(Err(why)),
         }
+    }
+
+    fn has_company(&self) -> bool {
+        self.members.values().any(|member| member.agent.is_some())
     }
 
     /// The member whose server follows ours most closely, or the one that was named.

@@ -49,10 +49,13 @@ enum Stage {
         since: Instant,
         until: Instant,
     },
-    Promoting,
+    /// The server that was looked at is being promoted.
+    Promoting {
+        run_id: String,
+    },
     Serving {
         term: Term,
-        run_id: Option<String>,
+        run_id: String,
     },
 }
 
@@ -122,10 +125,10 @@ impl Core {
                 let (fenced, since, until) = (fenced.clone(), *since, *until);
                 self.catch_up(fenced, since, until);
             }
-            Stage::Promoting => {}
+            Stage::Promoting { .. } => {}
             Stage::Serving { run_id, .. } => {
                 let run_id = run_id.clone();
-                self.serve(run_id.as_deref());
+                self.serve(&run_id);
             }
         }
     }
@@ -136,7 +139,7 @@ impl Core {
         let Some(own) = self.own_fit_to_lead(since) else {
             return;
         };
-        if !surveyed {
+        if !surveyed || !self.surveyed_for_data(&own, since) {
             return;
         }
         if self.yields(&own, since, Offsets::Moving) {
@@ -240,37 +243,33 @@ impl Core {
             })
     }
 
+    /// A server that is a primary already is told again: that ends a pause of writes which a former
+    /// agent may have left.
     fn promote(&mut self, own: &Inspection) {
-        if own.is_primary() {
-            self.explain(
-                "keep the own server as primary",
-                format!("it is at {}", own.position),
-            );
-            return self.begin_serving(Some(own.run_id.clone()));
-        }
         let why = format!(
             "nobody is ahead; it has {} keys at {}",
             own.keys, own.position
         );
         self.explain("promote the own server", why);
         self.promoted_at = Some(own.position.clone());
-        self.enter(Stage::Promoting);
+        let run_id = own.run_id.clone();
+        self.enter(Stage::Promoting { run_id });
         self.give_order(Order::Promote);
         if self.flawed(Flaw::ServesBeforePromotion) {
-            self.begin_serving(None);
+            self.begin_serving(own.run_id.clone());
         }
     }
 
     pub(super) fn spell_order_done(&mut self, order: &Order, result: &Result<(), String>) {
         let Phase::Leading(Spell {
-            stage: Stage::Promoting,
+            stage: Stage::Promoting { run_id },
             ..
         }) = &self.phase
         else {
             return;
         };
         match (order, result) {
-            (Order::Promote, Ok(())) => self.begin_serving(None),
+            (Order::Promote, Ok(())) => self.begin_serving(run_id.clone()),
             (Order::Promote, Err(error)) => {
                 // It may still run, even much later: follow it with a fence.
                 self.withdraw(None, &format!("the promotion is in doubt: {error}"));
@@ -280,7 +279,7 @@ impl Core {
         }
     }
 
-    fn begin_serving(&mut self, run_id: Option<String>) {
+    fn begin_serving(&mut self, run_id: String) {
         if let Phase::Leading(spell) = &mut self.phase {
             let term = spell.term;
             spell.stage = Stage::Serving { term, run_id };
@@ -294,7 +293,7 @@ impl Core {
         }
     }
 
-    fn serve(&mut self, run_id: Option<&str>) {
+    fn serve(&mut self, run_id: &str) {
         let own = match self.own_since(self.own_valid_from) {
             None => return,
             Some(Err(error)) => {
@@ -302,8 +301,7 @@ impl Core {
             }
             Some(Ok(own)) => own,
         };
-        let restarted = run_id.is_some_and(|run_id| run_id != own.run_id);
-        if restarted && !self.flawed(Flaw::IgnoresRestart) {
+        if own.run_id != run_id && !self.flawed(Flaw::IgnoresRestart) {
             self.served = false;
             return self.withdraw(None, "the own server was restarted");
         }
@@ -314,13 +312,6 @@ impl Core {
             self.served = false;
             self.deposed_until = Some(self.now + DEPOSED);
             return self.withdraw(None, "somebody made the own server a replica");
-        }
-        if let Phase::Leading(Spell {
-            stage: Stage::Serving { run_id, .. },
-            ..
-        }) = &mut self.phase
-        {
-            *run_id = Some(own.run_id.clone());
         }
         if !self.yields_to_data(&own) {
             self.fence_rogues();

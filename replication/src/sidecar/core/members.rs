@@ -129,6 +129,17 @@ impl Core {
         settled
     }
 
+    /// As [`Self::survey`], for every server that is known if the own one is empty: data counts
+    /// whoever runs beside it (rule 7).
+    pub(super) fn surveyed_for_data(&mut self, own: &Inspection, since: Instant) -> bool {
+        let names: Vec<String> = self.members.keys().cloned().collect();
+        let since = since.min(self.unled_since);
+        own.has_data()
+            || names.iter().fold(true, |settled, name| {
+                self.survey_one(name, since) && settled
+            })
+    }
+
     /// As [`Self::survey`], for the server that last served, whoever runs beside it.
     pub(super) fn survey_last_primary(&mut self, since: Instant) -> bool {
         let last = self.last_primary.as_ref().map(|last| last.name.clone());

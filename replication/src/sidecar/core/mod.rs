@@ -161,7 +161,7 @@ pub(crate) struct Core {
     lineage: Term,
     /// The server that was last known to serve, in case it must be fenced.
     last_primary: Option<Server>,
-    /// Whether the own server was made primary and has not been told otherwise since.
+    /// Whether the own server was made primary, or may have been, and was not told otherwise since.
     served: bool,
     handover: Option<Handover>,
     leaving: bool,
@@ -275,7 +275,7 @@ impl Core {
             Event::Switchover { to } => self.begin_switchover(to),
             Event::Leave => {
                 self.leaving = true;
-                if matches!(self.phase, Phase::Leading(_)) {
+                if self.handover.is_none() && self.serving().is_some() {
                     self.begin_switchover(None);
                 }
             }
@@ -300,7 +300,7 @@ impl Core {
                     spell.until = until;
                 }
                 _ => {
-                    self.keep_primary();
+                    self.pass_on();
                     self.phase = Phase::Leading(Spell::new(term, until, self.now));
                 }
             },
@@ -316,7 +316,7 @@ impl Core {
                         following.card = card.or(following.card.take());
                     }
                     _ => {
-                        self.keep_primary();
+                        self.pass_on();
                         self.phase = Phase::Following(Following::new(leader, term, card, self.now));
                     }
                 }
@@ -326,6 +326,13 @@ impl Core {
 
     /// Leadership passed on without a vacancy: that is planned, so the server that serves goes on
     /// being shown until the next one does. It refuses writes itself.
+    fn pass_on(&mut self) {
+        if !matches!(self.phase, Phase::Vacant(_)) {
+            self.unled_since = self.now;
+        }
+        self.keep_primary();
+    }
+
     fn keep_primary(&mut self) {
         if let (None, Some(primary)) = (&self.kept, &self.view.primary) {
             let until = self.now + self.config.handover_timeout;
@@ -336,9 +343,9 @@ impl Core {
     fn absorb_answer(&mut self, who: Who, asked: Instant, result: Result<Inspection, String>) {
         let respondent = match who {
             Who::Own => &mut self.own,
-            Who::Member { name, .. } => match self.members.get_mut(&name) {
-                Some(member) => &mut member.respondent,
-                None => return,
+            Who::Member { name, address } => match self.members.get_mut(&name) {
+                Some(member) if member.card.redis == address => &mut member.respondent,
+                _ => return,
             },
         };
         respondent.awaited = false;
@@ -357,6 +364,8 @@ impl Core {
                 };
             }
             Err(error) => {
+                // A promotion may still run.
+                self.served |= order == Order::Promote;
                 self.retry_from = self.now + RETRY_ORDER;
                 self.explain_grave(format!("could not {}", order.verb()), error.clone());
             }
@@ -384,13 +393,18 @@ impl Core {
         self.decide_leaving();
     }
 
-    /// Ends the member once its server no longer needs it.
+    /// Ends the member once its server no longer needs it: nobody would look after a primary.
     fn decide_leaving(&mut self) {
-        if self.leaving && self.handover.is_none() && self.order.is_none() {
-            self.left = true;
-            self.withdraw(None, "this member ends");
-            self.out.push(Action::Left);
+        if !self.leaving || self.handover.is_some() || self.order.is_some() {
+            return;
         }
+        self.withdraw(None, "this member ends");
+        if std::mem::take(&mut self.served) {
+            self.explain("fence the own server", "this member ends");
+            return self.give_order(Order::Fence(Clients::Cut));
+        }
+        self.left = true;
+        self.out.push(Action::Left);
     }
 
     // What the decisions are made of.

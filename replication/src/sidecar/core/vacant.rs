@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Core, Inspection, Order, Phase};
 use crate::{
-    Clients,
+    Clients, Link, Role,
     rank::{self, Offsets},
 };
 
@@ -56,12 +56,29 @@ impl Core {
         if self.leaving {
             return self.withdraw(None, "this member ends");
         }
-        if !surveyed {
+        if !surveyed || !self.surveyed_for_data(&own, since) {
             return;
         }
         match self.fitness(&own, since) {
             Ok(()) => self.stand(rank::candidate(&own, self.lineage)),
             Err(why) => self.withdraw(None, &why),
+        }
+        self.detach(&own);
+    }
+
+    /// A server that goes on looking for a primary which is gone would be wiped by it, should it
+    /// come back empty and be promoted by an agent that does not know of this member.
+    fn detach(&mut self, own: &Inspection) {
+        if let Role::Replica {
+            of,
+            link: Link::Down,
+        } = &own.role
+            && !of.is_nowhere()
+            && own.has_data()
+            && self.may_order()
+        {
+            self.explain("follow nobody", format!("its primary at {of} is gone"));
+            self.give_order(Order::Fence(Clients::Keep));
         }
     }
 

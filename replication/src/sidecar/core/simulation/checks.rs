@@ -1,0 +1,427 @@
+//! What must hold in every world, at every step, and what must come about once all is repaired.
+
+use super::{
+    network::Path,
+    world::{Happening, MS, Message, SECOND, Time, World, name_of},
+};
+use crate::{
+    Inspection, Link, Relation, View,
+    sidecar::{Switched, core::Action},
+};
+
+/// What could be known for this long must be known: longer than the longest wait for an answer.
+const KNOWN: Time = 1_500 * MS;
+/// After everything is repaired, a group must be whole again within this.
+const RECOVERY: Time = 10 * SECOND;
+/// For how long a group that is whole must give no more orders.
+const REST: Time = 1_500 * MS;
+/// What an agent may do within a second.
+const MOST_STEPS: u32 = 4_000;
+const MOST_ORDERS: u32 = 40;
+
+/// What a client was told about a write.
+#[derive(Clone, Copy, Debug, Default)]
+struct Write {
+    acknowledged: bool,
+    /// Another server was primary too, or a promotion lost it.
+    excused: bool,
+}
+
+/// What an agent did of late.
+#[derive(Clone, Copy, Debug, Default)]
+struct Pace {
+    since: Time,
+    steps: u32,
+    orders: u32,
+}
+
+/// What is remembered of a world in order to judge it.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    writes: Vec<Write>,
+    /// What the agent of the one last heard from the server of the other.
+    heard: Vec<Vec<Option<Inspection>>>,
+    /// Whether the agent of the one has ever been told of the other.
+    met: Vec<Vec<bool>>,
+    paces: Vec<Pace>,
+    /// When an order was last given, or a leader resigned.
+    pub(super) unrest: Time,
+    /// When everything was repaired.
+    pub(super) healing: Option<Time>,
+    whole_since: Option<Time>,
+    /// Clients no longer write.
+    pub(super) calm: bool,
+    pub(super) ended: bool,
+}
+
+impl Ledger {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self {
+            writes: vec![Write::default()],
+            heard: vec![vec![None; nodes]; nodes],
+            met: vec![vec![false; nodes]; nodes],
+            paces: vec![Pace::default(); nodes],
+            unrest: 0,
+            healing: None,
+            whole_since: None,
+            calm: false,
+            ended: false,
+        }
+    }
+
+    pub(super) fn agent_started(&mut self, node: usize) {
+        self.heard[node].fill(None);
+        self.met[node].fill(false);
+    }
+
+    pub(super) fn met(&mut self, a: usize, b: usize) {
+        self.met[a][b] = true;
+        self.met[b][a] = true;
+    }
+
+    pub(super) fn heard(&mut self, node: usize, of: usize, said: &Inspection) {
+        self.heard[node][of] = Some(said.clone());
+    }
+
+    fn new_write(&mut self, write: Write) -> u32 {
+        self.writes.push(write);
+        u32::try_from(self.writes.len() - 1).expect("few writes")
+    }
+
+    pub(super) fn acknowledge(&mut self, excused: bool) -> u32 {
+        self.new_write(Write {
+            acknowledged: true,
+            excused,
+        })
+    }
+
+    pub(super) fn unacknowledged(&mut self) -> u32 {
+        self.new_write(Write::default())
+    }
+
+    /// Acknowledged writes without excuse that are not in `log`.
+    fn missing(&self, log: &[u32]) -> Vec<usize> {
+        let mut there = vec![false; self.writes.len()];
+        for write in log {
+            if let Some(there) = there.get_mut(*write as usize) {
+                *there = true;
+            }
+        }
+        let missing =
+            |(write, there): (&Write, bool)| write.acknowledged && !write.excused && !there;
+        let writes = self.writes.iter().zip(there).enumerate();
+        writes
+            .filter(|(_, pair)| missing(*pair))
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    fn excuse(&mut self, writes: &[usize]) {
+        for write in writes {
+            self.writes[*write].excused = true;
+        }
+    }
+
+    pub(super) fn stepped(&mut self, node: usize, now: Time) {
+        let pace = &mut self.paces[node];
+        if now - pace.since > SECOND {
+            *pace = Pace {
+                since: now,
+                ..Pace::default()
+            };
+        }
+        pace.steps += 1;
+    }
+
+    pub(super) fn count(&mut self, node: usize, action: &Action, now: Time) {
+        if matches!(
+            action,
+            Action::Order(_) | Action::Resign(_) | Action::FenceMember { .. }
+        ) {
+            self.paces[node].orders += 1;
+            self.unrest = now;
+        }
+    }
+}
+
+impl World {
+    pub(super) fn check_pace(&mut self, node: usize) {
+        let Pace { steps, orders, .. } = self.ledger.paces[node];
+        if steps > MOST_STEPS || orders > MOST_ORDERS {
+            self.violate(format!(
+                "{} runs hot: {steps} steps, {orders} orders",
+                name_of(node)
+            ));
+        }
+    }
+
+    /// A replica is about to become primary, because of an order that its agent gave.
+    pub(super) fn check_promotion(&mut self, message: &Message) {
+        let (node, now) = (message.from, self.now);
+        let missing = self.ledger.missing(&self.nodes[node].server.data.log);
+        if self.plan.planned_only() {
+            if !missing.is_empty() {
+                self.violate(format!("{} is promoted without {missing:?}", name_of(node)));
+            }
+            for other in 0..self.nodes.len() {
+                if self.nodes[other].server.primary {
+                    self.violate(format!(
+                        "{} is promoted beside {}",
+                        name_of(node),
+                        name_of(other)
+                    ));
+                }
+            }
+        }
+        self.ledger.excuse(&missing);
+        // An order that was late may run whenever it likes: a fence follows it.
+        let late = now - message.sent > 100 * MS;
+        if !late {
+            for other in (0..self.nodes.len()).filter(|other| *other != node) {
+                self.check_rival(node, other);
+            }
+        }
+    }
+
+    fn check_rival(&mut self, node: usize, other: usize) {
+        let long_ago = self.now.saturating_sub(KNOWN);
+        let (ours, theirs) = (&self.nodes[node].server, &self.nodes[other].server);
+        let reachable = self
+            .network
+            .reached_since(Path::Orders, node, other, long_ago)
+            && theirs.runs()
+            && theirs.process_since <= long_ago
+            && self.ledger.met[node][other]
+            && self.mesh_settled(node);
+        if !reachable {
+            return;
+        }
+        let settled = theirs.changed <= long_ago;
+        let (who, them) = (name_of(node), name_of(other));
+        let (here, there) = (ours.data.position(), theirs.data.position());
+        let empty_over_data = !ours.data.has_data() && theirs.data.has_data();
+        let rogue = theirs.primary
+            && !theirs.plain
+            && theirs.role_since <= long_ago
+            && !self.led_of_late(other);
+        let ahead = there.relation(&here) == Relation::Ahead
+            && ours.data.has_data() <= theirs.data.has_data();
+        let stands =
+            self.stands_since(node, other, 200 * MS) && theirs.is_whole() && theirs.priority > 0;
+        let heard = self.ledger.heard[node][other].as_ref();
+        let known = heard.is_some_and(|said| {
+            said.fit().is_ok()
+                && said.position.relation(&here) == Relation::Ahead
+                && said.position == there
+        });
+        if empty_over_data && settled {
+            self.violate(format!("{who} is promoted empty although {them} has data"));
+        } else if rogue {
+            self.violate(format!(
+                "{who} is promoted although {them} is an unfenced primary"
+            ));
+        } else if ahead && stands && (settled || known) {
+            self.violate(format!(
+                "{who} at {here} is promoted although {them} is ahead at {there}"
+            ));
+        }
+    }
+
+    /// Whether the agent has run for long enough to know what it could.
+    fn mesh_settled(&self, node: usize) -> bool {
+        let agent = self.nodes[node].agent.as_ref();
+        agent.is_some_and(|agent| !agent.stopped && agent.runs_since + KNOWN <= self.now)
+    }
+
+    /// Whether the agents of the two have been connected for this long, and the other one takes
+    /// part.
+    fn stands_since(&self, node: usize, other: usize, time: Time) -> bool {
+        let agent = self.nodes[other].agent.as_ref();
+        let since = self.now.saturating_sub(time);
+        self.mesh.connected_since(node, other, since)
+            && agent
+                .is_some_and(|agent| !agent.stopped && !agent.leaving && agent.runs_since <= since)
+    }
+
+    fn led_of_late(&self, node: usize) -> bool {
+        let agent = self.nodes[node].agent.as_ref();
+        agent.is_some_and(|agent| agent.seat.leads() || agent.seat.since() + KNOWN > self.now)
+    }
+
+    /// A server is about to drop its dataset for a copy of another's.
+    pub(super) fn check_overwriting(&mut self, node: usize, of: usize, empty: bool) {
+        let server = &self.nodes[node].server;
+        if !empty || !server.data.has_data() || self.nodes[of].server.plain {
+            return;
+        }
+        let minds = self.nodes[node].agent.as_ref();
+        let minds =
+            minds.is_some_and(|agent| !agent.stopped && agent.runs_since + SECOND <= self.now);
+        if minds {
+            let keys = server.data.keys();
+            self.violate(format!(
+                "{} drops {keys} keys for the empty {}",
+                name_of(node),
+                name_of(of)
+            ));
+        }
+    }
+
+    pub(super) fn publish(&mut self, node: usize, view: View) {
+        let server = &self.nodes[node].server;
+        let recently = |since: Time| since + 1_200 * MS > self.now;
+        // Its agent may learn a little later that it was killed, or fenced by another's.
+        let excused = server.was_primary && recently(server.role_since)
+            || !server.runs()
+            || recently(server.process_since);
+        let names_itself = view
+            .primary
+            .as_ref()
+            .is_some_and(|p| p.name == name_of(node));
+        let agent = self.nodes[node].agent.as_mut().expect("it acts");
+        let named_itself = agent
+            .view
+            .primary
+            .as_ref()
+            .is_some_and(|p| p.name == name_of(node));
+        agent.view = view;
+        if names_itself && !named_itself && !self.nodes[node].server.primary && !excused {
+            self.violate(format!(
+                "{} serves although its server is no primary",
+                name_of(node)
+            ));
+        }
+    }
+
+    pub(super) fn switchover_ended(&mut self, node: usize, result: Result<Switched, String>) {
+        let agent = self.nodes[node].agent.as_mut().expect("it acts");
+        match &result {
+            Ok(_) if !agent.switchovers.is_empty() => {
+                agent.switchovers.remove(0);
+            }
+            _ => {
+                agent.switchovers.pop();
+            }
+        }
+        let Ok(Switched { to, .. }) = result else {
+            return;
+        };
+        let Some(to) = (0..self.nodes.len()).find(|other| name_of(*other) == to) else {
+            return self.violate(format!("a switchover to nobody: {to:?}"));
+        };
+        let server = &self.nodes[to].server;
+        let missing = self.ledger.missing(&server.data.log);
+        if server.runs() && server.primary && !missing.is_empty() {
+            self.violate(format!(
+                "the switchover to {} lost {missing:?}",
+                name_of(to)
+            ));
+        }
+    }
+
+    /// Looks at everything now and then.
+    pub(super) fn look(&mut self) {
+        self.after(50 * MS, Happening::Look);
+        for node in 0..self.nodes.len() {
+            self.look_at(node);
+        }
+        let Some(healing) = self.ledger.healing else {
+            return;
+        };
+        if let Err(why) = self.is_whole() {
+            self.ledger.whole_since = None;
+            if self.now > healing + RECOVERY {
+                self.violate(format!("not whole again in time: {why}"));
+            }
+            return;
+        }
+        let now = self.now;
+        let whole_since = *self.ledger.whole_since.get_or_insert(now);
+        let rest_since = whole_since.max(self.ledger.unrest);
+        if rest_since > healing + RECOVERY {
+            return self.violate("does not come to rest".to_owned());
+        }
+        self.ledger.calm |= now > whole_since + REST / 2;
+        if now > rest_since + REST {
+            self.conclude();
+        }
+    }
+
+    fn look_at(&mut self, node: usize) {
+        let (server, now) = (&self.nodes[node].server, self.now);
+        let Some(agent) = self.nodes[node]
+            .agent
+            .as_ref()
+            .filter(|agent| !agent.stopped)
+        else {
+            return;
+        };
+        let late = |began: &Time| began.max(&agent.runs_since) + 7 * SECOND < now;
+        let (runs_since, stuck) = (agent.runs_since, agent.switchovers.iter().any(late));
+        let idle = agent.switchovers.is_empty() && !agent.leaving;
+        // A pause lasts 4 s.
+        let paused = server.paused_until > now && server.paused_until < now + 2 * SECOND;
+        let by_this_agent = runs_since + 4 * SECOND < now;
+        let left_paused = paused && server.primary && server.runs() && idle && by_this_agent;
+        if stuck {
+            self.violate(format!("a switchover of {} does not end", name_of(node)));
+        } else if left_paused {
+            self.violate(format!("{} leaves its server paused", name_of(node)));
+        }
+    }
+
+    /// Whether there is one primary, which all follow and all agree on.
+    fn is_whole(&self) -> Result<(), String> {
+        let all = 0..self.nodes.len();
+        let primaries: Vec<usize> = all
+            .clone()
+            .filter(|n| self.nodes[*n].server.primary)
+            .collect();
+        let [primary] = primaries[..] else {
+            let only_lame = |node: usize| {
+                let server = &self.nodes[node].server;
+                !server.data.has_data() || server.priority == 0
+            };
+            if primaries.is_empty() && all.clone().all(only_lame) && self.plan.lame.is_some() {
+                return Ok(());
+            }
+            return Err(format!("primaries: {primaries:?}"));
+        };
+        for node in all {
+            let (name, server) = (name_of(node), &self.nodes[node].server);
+            if node != primary && (server.of != Some(primary) || server.link != Link::Up) {
+                let of = server.of.map(name_of);
+                return Err(format!("{name} follows {of:?}, link {:?}", server.link));
+            }
+            if self.ledger.calm && server.data.log != self.nodes[primary].server.data.log {
+                return Err(format!("{name} has other data than {}", name_of(primary)));
+            }
+            if server.paused_until > self.now {
+                return Err(format!("{name} is paused"));
+            }
+            let Some(agent) = &self.nodes[node].agent else {
+                return Err(format!("the agent of {name} is away"));
+            };
+            let seen = agent
+                .view
+                .primary
+                .as_ref()
+                .map(|primary| primary.name.clone());
+            if seen != Some(name_of(primary)) {
+                return Err(format!("{name} takes {seen:?} for the primary"));
+            }
+        }
+        Ok(())
+    }
+
+    fn conclude(&mut self) {
+        self.ledger.ended = true;
+        let Some(primary) = self.nodes.iter().find(|node| node.server.primary) else {
+            return;
+        };
+        let missing = self.ledger.missing(&primary.server.data.log);
+        if !missing.is_empty() && !self.plan.plain {
+            self.violate(format!("lost without a promotion: {missing:?}"));
+        }
+    }
+}

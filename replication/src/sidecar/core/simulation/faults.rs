@@ -1,0 +1,377 @@
+//! What a world is like, and what goes wrong in it.
+
+use fastrand::Rng;
+
+use super::{
+    election::Vote,
+    network::Path,
+    server::{Data, Process, Server},
+    world::{Happening, MS, SECOND, Time, World, name_of},
+};
+use crate::sidecar::core::Event;
+
+/// What kinds of faults there are.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Weather {
+    /// Only what an operator asks for.
+    Planned,
+    Crashes,
+    Stops,
+    Cuts,
+    Everything,
+}
+
+/// What a seed decides beforehand.
+#[derive(Debug)]
+pub(super) struct Plan {
+    pub(super) nodes: usize,
+    weather: Weather,
+    /// Leadership has an end.
+    pub(super) lease: bool,
+    /// A minority has no leader.
+    pub(super) quorum: bool,
+    /// Servers are restarted as writable primaries too.
+    pub(super) plain: bool,
+    /// The servers start with data from before.
+    old_data: bool,
+    pub(super) probe_ms: u64,
+    /// The most that a write takes to a replica.
+    pub(super) lag: Time,
+    /// When a replica gives up a silent connection.
+    pub(super) link_timeout: Time,
+    pub(super) write_every: Time,
+    /// When faults end.
+    pub(super) troubled: Time,
+    faults: usize,
+    pub(super) lame: Option<usize>,
+}
+
+impl Plan {
+    pub(super) fn draw(rng: &mut Rng) -> Self {
+        let nodes = rng.usize(2..=5);
+        let weather = match rng.u8(..10) {
+            0 | 1 => Weather::Planned,
+            2 | 3 => Weather::Crashes,
+            4 | 5 => Weather::Stops,
+            6 | 7 => Weather::Cuts,
+            _ => Weather::Everything,
+        };
+        Self {
+            nodes,
+            weather,
+            lease: rng.bool(),
+            quorum: nodes > 2 && rng.u8(..4) == 0,
+            plain: weather == Weather::Crashes && rng.u8(..3) == 0,
+            old_data: rng.u8(..4) == 0,
+            probe_ms: 100 * rng.u64(1..=2),
+            lag: rng.u64(MS..100 * MS),
+            link_timeout: rng.u64(300 * MS..3 * SECOND),
+            write_every: rng.u64(10 * MS..60 * MS),
+            troubled: rng.u64(2 * SECOND..5 * SECOND),
+            faults: rng.usize(2..10),
+            lame: (nodes > 2 && rng.u8(..8) == 0).then(|| rng.usize(..nodes)),
+        }
+    }
+
+    pub(super) fn planned_only(&self) -> bool {
+        self.weather == Weather::Planned
+    }
+}
+
+/// What a restarted server has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Kept {
+    Nothing,
+    /// All, under a new history: an append-only file.
+    Writes,
+    /// What there was some time ago, and its position: a snapshot.
+    Snapshot,
+}
+
+/// Something goes wrong, or right again.
+#[derive(Clone, Debug)]
+pub(super) enum Fault {
+    KillServer(usize),
+    StartServer {
+        node: usize,
+        kept: Kept,
+        plain: bool,
+    },
+    StopServer(usize),
+    ContinueServer(usize),
+    KillAgent(usize),
+    StartAgent(usize),
+    StopAgent(usize),
+    ContinueAgent(usize),
+    Isolate {
+        nodes: u32,
+        open: bool,
+    },
+    Cut {
+        path: Path,
+        from: usize,
+        to: usize,
+        open: bool,
+    },
+    Switchover {
+        to: Option<usize>,
+        anywhere: usize,
+    },
+    Leave(usize),
+    /// All is repaired.
+    End,
+}
+
+impl World {
+    pub(super) fn populate(&mut self) {
+        let (nodes, troubled) = (self.plan.nodes, self.plan.troubled);
+        let history = self.fresh();
+        for node in 0..nodes {
+            let mut data = Data::empty(self.fresh());
+            if self.plan.old_data && self.rng.u8(..3) > 0 {
+                data = Data::empty(history);
+                let length = self.rng.u32(1..20);
+                data.log = (1..=length).map(|write| u32::MAX - write).collect();
+            }
+            let run = self.fresh();
+            self.add_node(Server::started(run, data, 0));
+            if self.plan.lame == Some(node) {
+                self.nodes[node].server.priority = 0;
+            }
+            self.after(50 * MS, Happening::Loaded { server: node, run });
+            let start = self.rng.u64(..300 * MS);
+            self.after(start, Happening::Fault(Fault::StartAgent(node)));
+        }
+        self.after(0, Happening::Vote(Vote::Beat));
+        self.after(0, Happening::Write);
+        self.after(0, Happening::Look);
+        for _ in 0..self.plan.faults {
+            let at = self.rng.u64(500 * MS..troubled);
+            self.plan_fault(at);
+        }
+        self.after(troubled, Happening::Fault(Fault::End));
+    }
+
+    fn plan_fault(&mut self, at: Time) {
+        use Weather::{Crashes, Cuts, Everything, Planned, Stops};
+        let node = self.rng.usize(..self.plan.nodes);
+        let kinds: &[u8] = match self.plan.weather {
+            Planned => &[0, 0, 1],
+            Crashes => &[0, 2, 3, 4],
+            Stops => &[0, 5, 6, 7, 8],
+            Cuts => &[0, 9, 9, 10],
+            Everything => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+        };
+        let kind = kinds[self.rng.usize(..kinds.len())];
+        let short = self.rng.u64(20 * MS..600 * MS);
+        let long = self.rng.u64(100 * MS..3 * SECOND);
+        let span = if self.rng.bool() { short } else { long };
+        let faults = match kind {
+            0 => {
+                let to = self.rng.bool().then(|| self.rng.usize(..self.plan.nodes));
+                vec![(0, Fault::Switchover { to, anywhere: node })]
+            }
+            1 => vec![
+                (0, Fault::Leave(node)),
+                (span + SECOND, Fault::StartAgent(node)),
+            ],
+            2 => vec![(0, Fault::KillServer(node)), (span, self.restart(node))],
+            3 => vec![(0, Fault::KillAgent(node)), (span, Fault::StartAgent(node))],
+            4 => vec![
+                (0, Fault::KillServer(node)),
+                (0, Fault::KillAgent(node)),
+                (span, self.restart(node)),
+                (long, Fault::StartAgent(node)),
+            ],
+            5 => vec![
+                (0, Fault::StopServer(node)),
+                (span, Fault::ContinueServer(node)),
+            ],
+            6 => vec![
+                (0, Fault::StopAgent(node)),
+                (span, Fault::ContinueAgent(node)),
+            ],
+            7 => vec![
+                (0, Fault::StopServer(node)),
+                (0, Fault::StopAgent(node)),
+                (span, Fault::ContinueServer(node)),
+                (long, Fault::ContinueAgent(node)),
+            ],
+            8 => vec![
+                (0, Fault::StopServer(node)),
+                (short, Fault::KillAgent(node)),
+                (span + SECOND, Fault::ContinueServer(node)),
+                (long + SECOND, Fault::StartAgent(node)),
+            ],
+            9 => {
+                let nodes = self.rng.u32(1..(1 << self.plan.nodes) - 1);
+                let isolate = |open| Fault::Isolate { nodes, open };
+                vec![(0, isolate(false)), (span, isolate(true))]
+            }
+            _ => {
+                let to = (node + self.rng.usize(1..self.plan.nodes)) % self.plan.nodes;
+                let path = [Path::Agents, Path::Orders, Path::Streams][self.rng.usize(..3)];
+                let cut = |open| Fault::Cut {
+                    path,
+                    from: node,
+                    to,
+                    open,
+                };
+                vec![(0, cut(false)), (span, cut(true))]
+            }
+        };
+        for (delay, fault) in faults {
+            self.after(at + delay, Happening::Fault(fault));
+        }
+    }
+
+    fn restart(&mut self, node: usize) -> Fault {
+        let kept = [Kept::Nothing, Kept::Nothing, Kept::Writes, Kept::Snapshot];
+        let kept = kept[self.rng.usize(..4)];
+        let plain = self.plan.plain && self.rng.bool();
+        Fault::StartServer { node, kept, plain }
+    }
+
+    pub(super) fn fault(&mut self, fault: Fault) {
+        let repaired = self.ledger.healing.is_some();
+        if repaired && !matches!(fault, Fault::StartAgent(_)) {
+            return;
+        }
+        match fault {
+            Fault::KillServer(node) => self.kill_server(node),
+            Fault::StartServer { node, kept, plain } => self.boot(node, kept, plain),
+            Fault::StopServer(node) => self.stop_server(node),
+            Fault::ContinueServer(node) => self.continue_server(node),
+            Fault::KillAgent(node) => self.end_agent(node),
+            Fault::StartAgent(node) => {
+                if self.nodes[node].agent.is_none() {
+                    self.start_agent(node);
+                }
+            }
+            Fault::StopAgent(node) => self.stop_agent(node),
+            Fault::ContinueAgent(node) => self.continue_agent(node),
+            Fault::Isolate { nodes, open } => self.isolate(nodes, open),
+            Fault::Cut {
+                path,
+                from,
+                to,
+                open,
+            } => {
+                self.note(|_| {
+                    format!(
+                        "{path:?} from {} to {} open: {open}",
+                        name_of(from),
+                        name_of(to)
+                    )
+                });
+                self.set_path(path, from, to, open);
+            }
+            Fault::Switchover { to, anywhere } => self.switch_over(to, anywhere),
+            Fault::Leave(node) => self.leave(node),
+            Fault::End => self.heal(),
+        }
+    }
+
+    fn boot(&mut self, node: usize, kept: Kept, plain: bool) {
+        if self.nodes[node].server.process != Process::Dead {
+            return;
+        }
+        let (fresh, run) = (self.fresh(), self.fresh());
+        let old = self.nodes[node].server.data.clone();
+        let data = match kept {
+            Kept::Nothing => Data::empty(fresh),
+            Kept::Writes => old.renamed(fresh),
+            Kept::Snapshot => {
+                let most = self.rng.usize(..=old.log.len());
+                let data = old.snapshot(most);
+                if plain { data.continued(fresh) } else { data }
+            }
+        };
+        let mut server = Server::started(run, data, self.now);
+        server.primary = plain;
+        server.plain = plain;
+        self.start_server(node, server);
+    }
+
+    fn isolate(&mut self, nodes: u32, open: bool) {
+        self.note(|_| format!("cut {nodes:05b} open: {open}"));
+        let side = |node: usize| nodes >> node & 1;
+        let now = self.now;
+        for a in 0..self.nodes.len() {
+            for b in 0..a {
+                if side(a) != side(b) {
+                    self.network.set_all(a, b, open, now);
+                    self.relink_pair(a, b, false);
+                }
+            }
+        }
+    }
+
+    fn switch_over(&mut self, to: Option<usize>, anywhere: usize) {
+        let leads = |node: &usize| {
+            let agent = self.nodes[*node].agent.as_ref();
+            agent.is_some_and(|agent| agent.seat.leads() && !agent.stopped)
+        };
+        let node = (0..self.nodes.len()).find(leads).unwrap_or(anywhere);
+        let now = self.now;
+        let Some(agent) = &mut self.nodes[node].agent else {
+            return;
+        };
+        if agent.stopped || agent.leaving {
+            return;
+        }
+        agent.switchovers.push(now);
+        let life = agent.life;
+        let to = to.map(name_of);
+        self.step(node, life, Event::Switchover { to });
+    }
+
+    fn leave(&mut self, node: usize) {
+        // Who plans well restarts one after the other.
+        let nodes = self.nodes.len();
+        let since = self.now.saturating_sub(500 * MS);
+        let together = |a| (0..a).all(|b| self.mesh.connected_since(a, b, since));
+        if self.plan.planned_only() && !(0..nodes).all(together) {
+            return;
+        }
+        if let Some(agent) = &mut self.nodes[node].agent
+            && !agent.stopped
+        {
+            agent.leaving = true;
+            let life = agent.life;
+            self.step(node, life, Event::Leave);
+        }
+    }
+
+    fn heal(&mut self) {
+        self.note(|_| "all is repaired".to_owned());
+        self.isolate((1 << 31) - 1, true);
+        for a in 0..self.nodes.len() {
+            for b in 0..a {
+                let now = self.now;
+                self.network.set_all(a, b, true, now);
+                self.relink_pair(a, b, false);
+            }
+        }
+        for node in 0..self.nodes.len() {
+            self.continue_server(node);
+            self.continue_agent(node);
+            self.boot(node, Kept::Snapshot, false);
+            let leaving = self.nodes[node]
+                .agent
+                .as_ref()
+                .is_some_and(|agent| agent.leaving);
+            if leaving {
+                self.end_agent(node);
+            }
+        }
+        for node in 0..self.nodes.len() {
+            if self.nodes[node].agent.is_none() {
+                // Only after its former life was noticed to be over.
+                self.after(30 * MS, Happening::Fault(Fault::StartAgent(node)));
+            }
+        }
+        self.ledger.healing = Some(self.now);
+        self.after(40 * MS, Happening::Look);
+    }
+}

@@ -1,0 +1,81 @@
+//! Seeded worlds of nodes: a [`Core`](super::Core) each, a model server, a clock that drifts, a
+//! network that is cut, an election that keeps its contract and no more.
+//!
+//! `BELLWETHER_SEEDS` sets how many worlds are run, `BELLWETHER_SEED` replays one and prints what
+//! happens in it.
+
+mod checks;
+mod election;
+mod faults;
+mod network;
+mod server;
+mod world;
+
+use std::time::Instant;
+
+use super::Flaw;
+use world::World;
+
+/// How many worlds are run, unless the environment says otherwise.
+const SEEDS: u64 = 1_000;
+
+#[expect(
+    clippy::disallowed_methods,
+    reason = "worlds count from some instant; which one does not matter"
+)]
+fn epoch() -> Instant {
+    Instant::now()
+}
+
+fn from_environment(name: &str) -> Option<u64> {
+    let text = std::env::var(name).ok()?;
+    Some(
+        text.parse()
+            .unwrap_or_else(|_| panic!("{name}={text} is no number")),
+    )
+}
+
+fn run(seed: u64, flaw: Option<Flaw>, trace: bool) -> Result<(), String> {
+    let world = move || World::new(seed, flaw, epoch(), trace).run().map(drop);
+    std::panic::catch_unwind(world).unwrap_or_else(|_| Err("a core or the model panicked".into()))
+}
+
+#[test]
+fn every_world_recovers_and_keeps_what_it_can() {
+    if let Some(seed) = from_environment("BELLWETHER_SEED") {
+        return run(seed, None, true).unwrap();
+    }
+    let seeds = from_environment("BELLWETHER_SEEDS").unwrap_or(SEEDS);
+    let threads = 2;
+    let failures: Vec<String> = std::thread::scope(|scope| {
+        let share = |first: u64| {
+            let failed = |seed: u64| {
+                run(seed, None, false)
+                    .err()
+                    .map(|why| format!("seed {seed}: {why}"))
+            };
+            (first..seeds)
+                .step_by(threads)
+                .filter_map(failed)
+                .collect::<Vec<_>>()
+        };
+        let handles: Vec<_> = (0..threads as u64)
+            .map(|first| scope.spawn(move || share(first)))
+            .collect();
+        handles
+            .into_iter()
+            .flat_map(|handle| handle.join().expect("worlds do not panic"))
+            .collect()
+    });
+    let shown = failures
+        .iter()
+        .take(20)
+        .cloned()
+        .collect::<Vec<_>>()
+        .join("\n");
+    assert!(
+        failures.is_empty(),
+        "{} of {seeds} worlds failed; replay one with BELLWETHER_SEED\n{shown}",
+        failures.len()
+    );
+}
