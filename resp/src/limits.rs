@@ -17,8 +17,8 @@ pub struct Limits {
     /// replies: `KEYS *` on a large server has tens of millions of elements.
     pub elements: usize,
     /// Aggregates open at one time, an attribute counting as one. Default 128:
-    /// Redis replies nest below ten deep, scripts are held to 100 by Redis's Lua
-    /// conversion, and the recursion of dropping 128 nested values is harmless.
+    /// Redis's own replies nest below ten deep, only a script can make deeper ones,
+    /// and copying, printing or dropping 128 nested values needs little stack.
     pub depth: usize,
     /// Bytes of one whole frame or request. Default unbounded, because a proxy
     /// streams and keeps nothing.

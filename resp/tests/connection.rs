@@ -288,6 +288,8 @@ async fn pushes_that_nobody_takes_are_counted_and_harm_nobody() {
 
 #[tokio::test]
 async fn a_timeout_drops_the_socket_and_says_that_the_outcome_is_unknown() {
+    // Long enough that both commands are surely sent before.
+    const SHORT: Duration = Duration::from_millis(500);
     let mut server = server(&[]);
     let connection = connect(&server, &patient()).await.unwrap();
     server.stop().unwrap();
@@ -298,19 +300,16 @@ async fn a_timeout_drops_the_socket_and_says_that_the_outcome_is_unknown() {
             async move { connection.send(incr).await }
         })
     };
-    let (long, short) = (waits(1, PATIENCE), waits(10, Duration::from_millis(50)));
+    let (long, short) = (waits(1, PATIENCE), waits(10, SHORT));
     for lost in [short, long] {
         let lost = soon(lost).await.unwrap();
-        let expected = Cause::Timeout(Duration::from_millis(50));
+        let expected = Cause::Timeout(SHORT);
         assert!(
             matches!(&lost, Err(Error::OutcomeUnknown(cause)) if *cause == expected),
             "{lost:?}"
         );
     }
-    assert_eq!(
-        soon(connection.closed()).await,
-        Cause::Timeout(Duration::from_millis(50))
-    );
+    assert_eq!(soon(connection.closed()).await, Cause::Timeout(SHORT));
     assert!(connection.is_closed());
     let after = connection.send(Command::new("PING")).await;
     assert!(
