@@ -1,6 +1,7 @@
 //! The core in seeded worlds. A failure prints its seed; `BELLWETHER_SEED=n` replays that one, and
 //! tells what happens in it. `BELLWETHER_WORLDS=n` lives through so many.
 
+mod network;
 mod node;
 mod scenes;
 mod tests;

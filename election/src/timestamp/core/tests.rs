@@ -5,7 +5,10 @@ use std::time::Duration;
 use uuid::Uuid;
 
 use super::*;
-use crate::{Rank, timestamp::mesh::Failure};
+use crate::{
+    Rank,
+    timestamp::{mesh::Failure, message::Stance},
+};
 
 const MS: Duration = Duration::from_millis(1);
 
