@@ -5,6 +5,7 @@ mod sentinel;
 
 use std::{
     collections::BTreeMap,
+    path::PathBuf,
     time::{Duration, Instant},
 };
 
@@ -25,6 +26,12 @@ pub(crate) struct Arguments {
     /// Only faults whose name contains this.
     #[arg(long)]
     only: Option<String>,
+    /// The agent to measure, instead of one that is built from here.
+    #[arg(long)]
+    agent: Option<PathBuf>,
+    /// Where to leave the agents' logs of each try.
+    #[arg(long)]
+    logs: Option<PathBuf>,
     /// Leave Sentinel out.
     #[arg(long)]
     alone: bool,
@@ -144,7 +151,10 @@ enum System {
 /// Runs all faults in turn, as often as asked for, and prints a table.
 pub(crate) fn run(arguments: &Arguments) -> Result<()> {
     bellwether_testkit::install::redis_server()?;
-    let agent = group::build_agent()?;
+    let agent = match &arguments.agent {
+        Some(agent) => agent.clone(),
+        None => group::build_agent()?,
+    };
     let wanted = |fault: &&Fault| {
         let only = arguments.only.as_deref().unwrap_or("");
         **fault == Fault::None || fault.name().contains(only)
@@ -159,7 +169,9 @@ pub(crate) fn run(arguments: &Arguments) -> Result<()> {
             }
             for system in systems {
                 let outcome = match system {
-                    System::Bellwether => group::try_fault(&agent, *fault)?,
+                    System::Bellwether => {
+                        group::try_fault(&agent, *fault, arguments.logs.as_deref())?
+                    }
                     System::Sentinel => sentinel::try_fault(*fault)?,
                 };
                 println!(

@@ -1,7 +1,7 @@
 //! One try with a group of Bellwether's hive.
 
 use std::{
-    path::PathBuf,
+    path::{Path, PathBuf},
     process::Command,
     thread,
     time::{Duration, Instant},
@@ -43,10 +43,19 @@ pub(super) fn build_agent() -> Result<PathBuf> {
 
 /// A group, a writer through the nodes that stay well, one through the node that does not, and a
 /// fault at the primary's node.
-pub(super) fn try_fault(agent: &std::path::Path, fault: Fault) -> Result<Outcome> {
+pub(super) fn try_fault(agent: &Path, fault: Fault, logs: Option<&Path>) -> Result<Outcome> {
     let began = Instant::now();
     let mut group = Group::start(&GroupOptions::three(agent))?;
     let outcome = measure(&mut group, began, fault);
+    if let Some(logs) = logs {
+        let missing = outcome.as_ref().map_or(0, |outcome| outcome.missing);
+        let name = format!(
+            "{:?}-{}-missing-{missing}.log",
+            fault,
+            began.elapsed().as_nanos()
+        );
+        std::fs::write(logs.join(name), group.logs())?;
+    }
     outcome.with_context(|| format!("{}\n{}", fault.name(), group.logs()))
 }
 
