@@ -132,8 +132,17 @@ impl World {
         if !wire.open[end] {
             return;
         }
-        let (from, (to, life)) = (wire.ends[end].0, wire.ends[1 - end]);
+        let ((from, own), (to, life)) = (wire.ends[end], wire.ends[1 - end]);
+        let listens = wire.open[1 - end];
         let mut delay = self.transit();
+        if !listens && !self.is_cut(from, to) {
+            // The other end's kernel resets what nobody there knows of.
+            self.later(
+                delay,
+                What::Reach(from, own, Reach::Core(Event::Closed(id))),
+            );
+            return;
+        }
         if self.is_cut(from, to) {
             // What TCP had in flight may come when the cut is healed, if anybody still listens.
             delay += self.rng.u64(0..6000 * MS);
@@ -160,6 +169,18 @@ impl World {
         } else if !self.is_cut(from, to) {
             let delay = self.transit().max(last.saturating_sub(self.now) + 1);
             self.later(delay, What::Reach(to, life, Reach::Core(Event::Closed(id))));
+        }
+    }
+
+    /// An end is closed, and its process knows.
+    pub(super) fn shut(&mut self, id: ConnectionId, n: usize) {
+        if let Some(end) = self.end_of(id, n)
+            && let Some(wire) = self.wires.get_mut(&id)
+        {
+            wire.open[end] = false;
+            if !wire.open[1 - end] {
+                self.wires.remove(&id);
+            }
         }
     }
 

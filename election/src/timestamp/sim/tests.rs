@@ -29,12 +29,14 @@ fn worlds_keep_what_is_promised() {
     let reports = each(count, |seed| live(seed, None));
     let steps: u64 = reports.iter().map(|report| report.steps).sum();
     let settled = || reports.iter().map(|report| report.settled_after / MS);
+    let worst = settled().zip(0..).max().expect("there are worlds");
     println!(
-        "{} worlds, {steps} steps in {:?}; settled after {} ms at worst, {} ms on average",
+        "{} worlds, {steps} steps in {:?}; settled after {} ms on average, {} ms at worst (world {})",
         reports.len(),
         since.elapsed(),
-        settled().max().unwrap_or(0),
         settled().sum::<u64>() / reports.len() as u64,
+        worst.0,
+        worst.1,
     );
 }
 

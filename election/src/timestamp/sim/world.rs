@@ -292,6 +292,9 @@ impl World {
                     Event::Heard(id, _) | Event::Closed(id) => !self.is_open(*id, n),
                     _ => false,
                 };
+                if let Event::Closed(id) = &event {
+                    self.shut(*id, n);
+                }
                 if !closed {
                     self.step(n, event);
                 }
