@@ -84,6 +84,8 @@ pub(crate) struct Mesh {
     links: BTreeMap<NodeId, Link>,
     /// Since when this process has run without a long stop.
     awake: Instant,
+    /// The node that was last complained about, so that it is said once.
+    warned: Option<NodeId>,
     jitter: u64,
 }
 
@@ -99,6 +101,7 @@ impl Mesh {
             routes: BTreeMap::new(),
             links: BTreeMap::new(),
             awake: now,
+            warned: None,
             jitter,
         }
     }
@@ -175,11 +178,14 @@ impl Mesh {
             return refusal;
         }
         if let Some(conflict) = self.namesake(&node) {
-            tracing::error!(
-                member = node.member, other = %conflict.incarnation, newcomer = %node.incarnation,
-                "two living processes have the same member name; the later one is turned away: \
-                 give each its own name"
-            );
+            if self.warned.as_ref() != Some(&node) {
+                tracing::error!(
+                    member = node.member, elder = %conflict.incarnation, later = %node.incarnation,
+                    "two living processes have the same member name; the later one is turned \
+                     away: give each its own name"
+                );
+                self.warned = Some(node);
+            }
             self.postpone(now, dialled.as_ref(), RETRY_FOREIGN);
             return refusal;
         }
@@ -255,6 +261,14 @@ impl Mesh {
             if link.connections.is_empty() {
                 tracing::debug!(%node, "disconnected");
                 let due = if closed.proven { now } else { now + RETRY };
+                if link.state.is_none() && self.warned.as_ref() != Some(node) {
+                    tracing::warn!(
+                        %node,
+                        "closes a connection before it says anything: does another process have \
+                         this member's name?"
+                    );
+                    self.warned = Some(node.clone());
+                }
                 let routes = self.routes.iter_mut();
                 for (_, route) in routes.filter(|(at, route)| leads_to(at, route, node, link)) {
                     route.due = route.due.map(|_| due);
