@@ -5,6 +5,9 @@ use crate::{
     timestamp::message::{Address, MAX_NAME},
 };
 
+/// No time may be longer: a group that waits for an hour waits for a typing error.
+const MAX_TIME: Duration = Duration::from_secs(3600);
+
 /// How a member of a timestamp election is called, reached and timed.
 ///
 /// [`new`](Self::new) fills in the defaults; all fields may then be changed. All members of a group
@@ -81,6 +84,15 @@ impl TimestampConfig {
         }
         if self.heartbeat < Duration::from_millis(1) {
             return wrong("heartbeat must be at least 1 ms".into());
+        }
+        for (field, time) in [
+            ("lost_after", self.lost_after),
+            ("vote_timeout", self.vote_timeout),
+            ("form_timeout", self.form_timeout),
+        ] {
+            if time > MAX_TIME {
+                return wrong(format!("{field} ({time:?}) must be at most {MAX_TIME:?}"));
+            }
         }
         if self.lost_after < self.heartbeat * 4 {
             return wrong(format!(
@@ -168,5 +180,6 @@ mod tests {
         assert!(complaint(|c| c.member = "x".repeat(256)).contains("member"));
         assert!(complaint(|c| c.advertise = Some((String::new(), 1))).contains("advertise"));
         assert!(complaint(|c| c.heartbeat = Duration::ZERO).contains("heartbeat"));
+        assert!(complaint(|c| c.vote_timeout = Duration::MAX).contains("vote_timeout"));
     }
 }

@@ -260,8 +260,13 @@ impl Core {
     }
 
     fn resign(&mut self, now: Instant, term: Term, successor: Option<NodeId>) {
-        // Only a member that is there can take over.
-        let successor = successor.filter(|node| self.mesh.link(node).is_some());
+        let successor = successor.filter(|node| {
+            let there = self.mesh.link(node).is_some();
+            if !there {
+                tracing::warn!(%node, "the named successor is not there: all may stand");
+            }
+            there
+        });
         let until = now + self.timing.handover_timeout;
         self.handover = successor.map(|successor| (Handover { term, successor }, until));
         self.vacate(now);
@@ -286,20 +291,8 @@ impl Core {
     }
 
     fn decide(&mut self, now: Instant) {
-        if self
-            .handover
-            .as_ref()
-            .is_some_and(|(_, until)| now >= *until)
-        {
-            self.handover = None;
-        }
-        if self
-            .promise
-            .as_ref()
-            .is_some_and(|(_, until)| now >= *until)
-        {
-            self.promise = None;
-        }
+        self.handover.take_if(|(_, until)| now >= *until);
+        self.promise.take_if(|(_, until)| now >= *until);
         if let Some(bound) = self.forming
             && self.mesh.is_fresh()
             && (now >= bound || self.mesh.is_complete())
@@ -378,7 +371,7 @@ impl Core {
     fn candidacy_of(&self, now: Instant, node: &NodeId) -> Option<Candidacy> {
         let link = self.mesh.link(node)?;
         let Candidacy { rank, age } = link.state.as_ref()?.candidacy.clone()?;
-        let age = age + now.saturating_duration_since(link.state_at);
+        let age = age.saturating_add(now.saturating_duration_since(link.state_at));
         Some(Candidacy { rank, age })
     }
 

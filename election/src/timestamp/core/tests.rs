@@ -497,6 +497,49 @@ fn the_lease_is_renewed_by_heartbeats_only() {
     assert_eq!(until(&table), table.now + TIMING.lease());
 }
 
+/// Peers are trusted to mean well, and yet must not be able to bring a member down.
+#[test]
+fn no_snapshot_makes_it_fail() {
+    for seed in 0..200 {
+        let mut rng = fastrand::Rng::with_seed(seed);
+        let mut table = Table::among(&[1, 6, 7]);
+        table.stand();
+        for _ in 0..200 {
+            let from = [1, 6, 7][rng.usize(0..3)];
+            let mut term = || [0, 1, 2, 3, (1 << 62) - 1][rng.usize(0..5)];
+            let (term, highest) = (term(), term());
+            let mut whom = || [1, 5, 6, 7, 9][rng.usize(0..5)];
+            let (whom, heir, loser) = (whom(), whom(), whom());
+            let stance = match rng.u8(0..4) {
+                0 => leading(term),
+                1 => following(whom, term),
+                2 => vacant(None),
+                _ => vacant(Some((term, whom))),
+            };
+            let age = [Duration::ZERO, Duration::MAX][rng.usize(0..2)];
+            table.hear_more(from, stance, |state| {
+                state.highest = Term(highest);
+                state.candidacy = rng.bool().then(|| Candidacy {
+                    rank: Rank::default(),
+                    age,
+                });
+                state.handover = (rng.u8(0..4) == 0).then(|| Handover {
+                    term: Term(term),
+                    successor: node(heir),
+                });
+                state.overruled = vec![Spell {
+                    term: Term(term),
+                    leader: node(loser),
+                }];
+            });
+            table.pass(Duration::from_millis(rng.u64(0..200)));
+            if rng.u8(0..10) == 0 {
+                table.open(from);
+            }
+        }
+    }
+}
+
 #[test]
 fn too_many_peers_are_turned_away() {
     let mut table = Table::new();
