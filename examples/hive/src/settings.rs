@@ -117,6 +117,17 @@ pub struct Settings {
     #[arg(long, env = "BELLWETHER_DOWN_AFTER", value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     pub down_after: Duration,
 
+    /// How long another member's server may take to answer: at least a few round trips of the
+    /// network. It delays a failover when the old primary hangs.
+    #[arg(
+        long,
+        env = "BELLWETHER_ANSWER_TIMEOUT",
+        value_name = "DURATION",
+        default_value = "200ms",
+        value_parser = parse_duration
+    )]
+    pub answer_timeout: Duration,
+
     /// How often agents tell each other that they are there.
     #[arg(long, env = "BELLWETHER_HEARTBEAT", value_name = "DURATION", default_value = "100ms", value_parser = parse_duration)]
     pub heartbeat: Duration,
@@ -239,6 +250,7 @@ impl Checked for Settings {
         let positive = [
             ("--heartbeat", self.heartbeat),
             ("--down-after", self.down_after),
+            ("--answer-timeout", self.answer_timeout),
             ("--hold", self.hold),
             ("--shutdown-timeout", self.shutdown_timeout),
         ];
