@@ -24,6 +24,9 @@ use crate::{Address, Clients, Error, Instance, View};
 /// How many decisions are kept for the operator.
 const DECISIONS: usize = 32;
 
+/// To how many addresses control connections are kept.
+const OTHERS: usize = 64;
+
 /// Makes the instance through which another member's server is asked and fenced. It is called once
 /// for each address.
 pub type Connect = Box<dyn Fn(&Address) -> Arc<dyn Instance> + Send>;
@@ -256,6 +259,10 @@ impl Sidecar {
     }
 
     fn other(&mut self, address: &Address) -> Arc<dyn Instance> {
+        if self.others.len() >= OTHERS {
+            // Addresses come and go; whoever is still there is connected to again.
+            self.others.clear();
+        }
         let connect = &self.connect;
         let instance = self
             .others
