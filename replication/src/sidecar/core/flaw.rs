@@ -17,6 +17,12 @@ pub(crate) enum Flaw {
     HandsOverEarly,
     /// Leaves writes paused after a switchover that failed.
     ForgetsToResume,
+    /// Does not wait for the last writes of a primary that it has fenced.
+    SkipsCatchingUp,
+    /// Acts on a leadership whose end has come.
+    IgnoresUntil,
+    /// Stands at once after another leader took its server.
+    IgnoresDeposition,
 }
 
 impl Core {

@@ -91,6 +91,9 @@ impl Core {
         if self.order.is_some() {
             return;
         }
+        if leads && self.has_lapsed() {
+            return self.undo("leadership was not renewed in time".into());
+        }
         let late = self.now >= handover.deadline;
         match &handover.stage {
             Stage::Choosing { since } => {
@@ -237,19 +240,23 @@ impl Core {
 
     /// Takes everything back that was done before the point of no return.
     fn undo(&mut self, why: String) {
-        let fenced = matches!(
-            self.handover.as_ref().map(|h| &h.stage),
-            Some(Stage::Fencing(_) | Stage::Verifying { .. })
-        );
-        self.enter_handover(Stage::Undoing(why));
-        if self.flawed(Flaw::ForgetsToResume) {
+        let Some(handover) = &self.handover else {
             return;
+        };
+        let order = match &handover.stage {
+            Stage::Choosing { .. } => return self.end_switchover(Err(why)),
+            Stage::Fencing(_) | Stage::Verifying { .. } if self.has_lapsed() => {
+                // Only a leader may promote: let the group decide anew.
+                self.withdraw(None, &why);
+                return self.end_switchover(Err(why));
+            }
+            Stage::Fencing(_) | Stage::Verifying { .. } => Order::Promote,
+            _ => Order::ResumeWrites,
+        };
+        self.enter_handover(Stage::Undoing(why));
+        if !self.flawed(Flaw::ForgetsToResume) {
+            self.give_order(order);
         }
-        self.give_order(if fenced {
-            Order::Promote
-        } else {
-            Order::ResumeWrites
-        });
     }
 
     fn await_successor(&mut self, successor: &NodeId, late: bool) {
@@ -299,12 +306,9 @@ impl Core {
             (Stage::Fencing(successor), Order::Fence(_), Ok(())) => {
                 handover.stage = Stage::Verifying { successor, since };
             }
-            (Stage::Pausing(_), _, Err(error)) => self.undo(error.clone()),
-            (Stage::Fencing(successor), _, Err(error)) => {
-                // The fence may still have worked, so what undoes it is a promotion.
-                if let Some(handover) = &mut self.handover {
-                    handover.stage = Stage::Fencing(successor);
-                }
+            // What failed may still have worked: it is undone as if it had.
+            (stage @ (Stage::Pausing(_) | Stage::Fencing(_)), _, Err(error)) => {
+                handover.stage = stage;
                 self.undo(error.clone());
             }
             (Stage::Undoing(why), _, Ok(())) => self.end_switchover(Err(why)),

@@ -90,11 +90,16 @@ impl Spell {
 
 impl Core {
     pub(super) fn decide_leading(&mut self) {
+        let lapsed = self.has_lapsed();
+        let catch_up = if self.flawed(Flaw::SkipsCatchingUp) {
+            Duration::ZERO
+        } else {
+            CATCH_UP
+        };
         let Phase::Leading(spell) = &mut self.phase else {
             return;
         };
         let handing_over = self.handover.as_ref().is_some_and(|h| !h.has_resigned());
-        let lapsed = spell.until.is_some_and(|until| self.now >= until);
         if spell.resigned || lapsed || self.order.is_some() || handing_over {
             return;
         }
@@ -108,7 +113,7 @@ impl Core {
                 let wait = if fenced.is_empty() {
                     Duration::ZERO
                 } else {
-                    CATCH_UP
+                    catch_up
                 };
                 spell.stage = Stage::CatchingUp {
                     fenced: fenced.clone(),
@@ -131,6 +136,14 @@ impl Core {
                 self.serve(&run_id);
             }
         }
+    }
+
+    /// Whether leadership has an end, and that has come.
+    pub(super) fn has_lapsed(&self) -> bool {
+        let Phase::Leading(spell) = &self.phase else {
+            return false;
+        };
+        spell.until.is_some_and(|until| self.now >= until) && !self.flawed(Flaw::IgnoresUntil)
     }
 
     /// First look: is it right that this server leads at all? Then fence whoever stands in the way.
@@ -310,7 +323,9 @@ impl Core {
                 return self.give_order(Order::Promote);
             }
             self.served = false;
-            self.deposed_until = Some(self.now + DEPOSED);
+            if !self.flawed(Flaw::IgnoresDeposition) {
+                self.deposed_until = Some(self.now + DEPOSED);
+            }
             return self.withdraw(None, "somebody made the own server a replica");
         }
         if !self.yields_to_data(&own) {
@@ -380,9 +395,6 @@ impl Core {
 
     /// Gives way to a member whose dataset must be preferred; true if so.
     fn yields(&mut self, own: &Inspection, since: Instant, offsets: Offsets) -> bool {
-        if self.flawed(Flaw::IgnoresData) {
-            return false;
-        }
         if let Some((node, theirs)) = self.who_is_ahead(own, since, offsets) {
             let why = format!(
                 "{node} is ahead: {} keys at {}, here {} at {}",

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, time::Instant};
 
 use bellwether_election::{NodeId, Peer};
 
-use super::{Action, Core, Inspection, Respondent, Who};
+use super::{Action, Core, Flaw, Inspection, Respondent, Who};
 use crate::{
     Card, Link, Role, Server,
     rank::{self, Offsets},
@@ -183,6 +183,9 @@ impl Core {
         since: Instant,
         offsets: Offsets,
     ) -> Option<(NodeId, Inspection)> {
+        if self.flawed(Flaw::IgnoresData) {
+            return None;
+        }
         let mut best: Option<(&Member, &Inspection)> = None;
         for member in self.members.values() {
             let Some(theirs) = member.answer_since(since) else {
@@ -207,7 +210,8 @@ impl Core {
 
     /// A reachable server that has data or is about to, while the own one has none.
     pub(super) fn who_has_data(&self, own: &Inspection, since: Instant) -> Option<String> {
-        if own.has_data() || self.config.allow_data_loss {
+        let ignored = self.config.allow_data_loss || self.flawed(Flaw::IgnoresData);
+        if own.has_data() || ignored {
             return None;
         }
         let since = since.min(self.unled_since);

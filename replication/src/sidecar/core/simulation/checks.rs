@@ -6,7 +6,10 @@ use super::{
 };
 use crate::{
     Inspection, Link, Relation, View,
-    sidecar::{Switched, core::Action},
+    sidecar::{
+        Switched,
+        core::{Action, Order},
+    },
 };
 
 /// What could be known for this long must be known: longer than the longest wait for an answer.
@@ -18,6 +21,11 @@ const REST: Time = 1_500 * MS;
 /// What an agent may do within a second.
 const MOST_STEPS: u32 = 4_000;
 const MOST_ORDERS: u32 = 40;
+
+/// Within this time a server must not be promoted more often than that: leaders that cannot see
+/// each other would take turns.
+const PING_PONG: Time = 4 * SECOND;
+const MOST_PROMOTIONS: usize = 8;
 
 /// What a client was told about a write.
 #[derive(Clone, Copy, Debug, Default)]
@@ -214,7 +222,11 @@ impl World {
                 && said.position.relation(&here) == Relation::Ahead
                 && said.position == there
         });
-        if empty_over_data && settled {
+        if self.forgets_writes_of(node, other) {
+            self.violate(format!(
+                "{who} at {here} does not wait for the writes of {them} at {there}"
+            ));
+        } else if empty_over_data && settled {
             self.violate(format!("{who} is promoted empty although {them} has data"));
         } else if rogue {
             self.violate(format!(
@@ -225,6 +237,39 @@ impl World {
                 "{who} at {here} is promoted although {them} is ahead at {there}"
             ));
         }
+    }
+
+    pub(super) fn check_lease(&mut self, node: usize, order: &Order) {
+        let local = self.local(node, self.now);
+        let agent = self.nodes[node].agent.as_ref().expect("it acts");
+        if *order == Order::Promote && !agent.seat.may_lead_at(local) {
+            self.violate(format!("{} promotes without leading", name_of(node)));
+        }
+        self.nodes[node]
+            .promotions
+            .retain(|at| at + PING_PONG > self.now);
+        if *order == Order::Promote {
+            self.nodes[node].promotions.push(self.now);
+        }
+        let often = self.nodes[node].promotions.len();
+        if often > MOST_PROMOTIONS {
+            self.violate(format!(
+                "{} was promoted {often} times in {} s",
+                name_of(node),
+                PING_PONG / SECOND
+            ));
+        }
+    }
+
+    /// Whether a server that was fenced just now has writes that are on their way to this one.
+    fn forgets_writes_of(&self, node: usize, other: usize) -> bool {
+        let (ours, theirs) = (&self.nodes[node].server, &self.nodes[other].server);
+        ours.link == Link::Up
+            && ours.is_attached_to(theirs)
+            && !theirs.primary
+            && theirs.role_since + 90 * MS > self.now
+            && theirs.data.id == ours.data.id
+            && theirs.data.offset() > ours.data.offset()
     }
 
     /// Whether the agent has run for long enough to know what it could.
@@ -254,9 +299,10 @@ impl World {
         if !empty || !server.data.has_data() || self.nodes[of].server.plain {
             return;
         }
-        let minds = self.nodes[node].agent.as_ref();
-        let minds =
-            minds.is_some_and(|agent| !agent.stopped && agent.runs_since + SECOND <= self.now);
+        let minds = self.nodes[node].agent.as_ref().is_some_and(|agent| {
+            let long = agent.runs_since + SECOND <= self.now;
+            !agent.stopped && (long || agent.followed == Some(of))
+        });
         if minds {
             let keys = server.data.keys();
             self.violate(format!(
@@ -303,8 +349,18 @@ impl World {
                 agent.switchovers.pop();
             }
         }
-        let Ok(Switched { to, .. }) = result else {
-            return;
+        let resigned = std::mem::take(&mut agent.handed_over);
+        let Switched { to, .. } = match result {
+            Ok(switched) => switched,
+            Err(why)
+                if resigned && why.ends_with("did not take over") && self.plan.planned_only() =>
+            {
+                return self.violate(format!(
+                    "a switchover of {} fails after the resignation: {why}",
+                    name_of(node)
+                ));
+            }
+            Err(_) => return,
         };
         let Some(to) = (0..self.nodes.len()).find(|other| name_of(*other) == to) else {
             return self.violate(format!("a switchover to nobody: {to:?}"));

@@ -1,7 +1,7 @@
 //! An election that keeps its contract and nothing more: it leads whom a real one could lead, at
 //! any time at which a real one could, and tells it late.
 
-use std::{cmp::Reverse, collections::BTreeMap};
+use std::{cmp::Reverse, collections::BTreeMap, time::Instant};
 
 use bellwether_election::{Leadership, NodeId, Peer, Rank, Term};
 use bytes::Bytes;
@@ -106,6 +106,14 @@ impl Seat {
     /// Since when it sees nobody lead, if it does; or when it last did.
     pub(super) fn since(&self) -> Time {
         self.since
+    }
+
+    /// Whether the application leads at this moment, as far as it was told.
+    pub(super) fn may_lead_at(&self, local: Instant) -> bool {
+        match &self.told {
+            Leadership::Leading { until, .. } => until.is_none_or(|until| local < until),
+            _ => false,
+        }
     }
 
     fn strength(&self, now: Time) -> Option<(Rank, Time)> {

@@ -43,6 +43,8 @@ pub(super) struct Plan {
     /// When faults end.
     pub(super) troubled: Time,
     faults: usize,
+    /// The most that a slow message takes.
+    pub(super) slowness: Time,
     pub(super) lame: Option<usize>,
 }
 
@@ -68,7 +70,8 @@ impl Plan {
             link_timeout: rng.u64(300 * MS..3 * SECOND),
             write_every: rng.u64(10 * MS..60 * MS),
             troubled: rng.u64(2 * SECOND..5 * SECOND),
-            faults: rng.usize(2..10),
+            faults: rng.usize(2..14),
+            slowness: rng.u64(2 * MS..90 * MS),
             lame: (nodes > 2 && rng.u8(..8) == 0).then(|| rng.usize(..nodes)),
         }
     }
@@ -91,6 +94,8 @@ pub(super) enum Kept {
 /// Something goes wrong, or right again.
 #[derive(Clone, Debug)]
 pub(super) enum Fault {
+    /// Whatever the weather brings.
+    Strike,
     KillServer(usize),
     StartServer {
         node: usize,
@@ -103,9 +108,11 @@ pub(super) enum Fault {
     StartAgent(usize),
     StopAgent(usize),
     ContinueAgent(usize),
+    /// Cuts these nodes off from the others; or only their agents.
     Isolate {
         nodes: u32,
         open: bool,
+        all: bool,
     },
     Cut {
         path: Path,
@@ -147,20 +154,30 @@ impl World {
         self.after(0, Happening::Look);
         for _ in 0..self.plan.faults {
             let at = self.rng.u64(500 * MS..troubled);
-            self.plan_fault(at);
+            self.after(at, Happening::Fault(Fault::Strike));
         }
         self.after(troubled, Happening::Fault(Fault::End));
     }
 
-    fn plan_fault(&mut self, at: Time) {
+    /// Whose agent leads, if one does.
+    fn leader(&self) -> Option<usize> {
+        (0..self.nodes.len()).find(|node| {
+            let agent = self.nodes[*node].agent.as_ref();
+            agent.is_some_and(|agent| agent.seat.leads() && !agent.stopped)
+        })
+    }
+
+    /// Something goes wrong somewhere; every other time where it hurts most.
+    fn strike(&mut self) {
         use Weather::{Crashes, Cuts, Everything, Planned, Stops};
-        let node = self.rng.usize(..self.plan.nodes);
+        let leader = self.leader().filter(|_| self.rng.bool());
+        let node = leader.unwrap_or_else(|| self.rng.usize(..self.plan.nodes));
         let kinds: &[u8] = match self.plan.weather {
             Planned => &[0, 0, 1],
-            Crashes => &[0, 2, 3, 4],
+            Crashes => &[0, 2, 2, 3, 4, 11, 12],
             Stops => &[0, 5, 6, 7, 8],
-            Cuts => &[0, 9, 9, 10],
-            Everything => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10],
+            Cuts => &[0, 9, 9, 10, 13],
+            Everything => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
         };
         let kind = kinds[self.rng.usize(..kinds.len())];
         let short = self.rng.u64(20 * MS..600 * MS);
@@ -203,9 +220,26 @@ impl World {
                 (span + SECOND, Fault::ContinueServer(node)),
                 (long + SECOND, Fault::StartAgent(node)),
             ],
+            11 => {
+                let at_once = self.rng.u64(MS..20 * MS);
+                vec![(0, Fault::KillServer(node)), (at_once, self.restart(node))]
+            }
+            12 => self.amnesia(node, span),
+            13 => {
+                let deaf = |open| Fault::Isolate {
+                    nodes: 1 << node,
+                    open,
+                    all: false,
+                };
+                vec![(0, deaf(false)), (SECOND + long, deaf(true))]
+            }
             9 => {
                 let nodes = self.rng.u32(1..(1 << self.plan.nodes) - 1);
-                let isolate = |open| Fault::Isolate { nodes, open };
+                let isolate = |open| Fault::Isolate {
+                    nodes,
+                    open,
+                    all: true,
+                };
                 vec![(0, isolate(false)), (span, isolate(true))]
             }
             _ => {
@@ -221,8 +255,40 @@ impl World {
             }
         };
         for (delay, fault) in faults {
-            self.after(at + delay, Happening::Fault(fault));
+            self.after(delay, Happening::Fault(fault));
         }
+    }
+
+    /// A node comes back empty where it can see nobody, and then meets agents that know of no
+    /// leader.
+    fn amnesia(&mut self, node: usize, span: Time) -> Vec<(Time, Fault)> {
+        let alone = |open| Fault::Isolate {
+            nodes: 1 << node,
+            open,
+            all: true,
+        };
+        let mut faults = vec![
+            (0, alone(false)),
+            (0, Fault::KillServer(node)),
+            (0, Fault::KillAgent(node)),
+            (
+                20 * MS,
+                Fault::StartServer {
+                    node,
+                    kept: Kept::Nothing,
+                    plain: false,
+                },
+            ),
+            (30 * MS, Fault::StartAgent(node)),
+            (30 * MS + span, alone(true)),
+        ];
+        for other in (0..self.plan.nodes).filter(|other| *other != node) {
+            if self.rng.u8(..4) > 0 {
+                faults.push((0, Fault::KillAgent(other)));
+                faults.push((span + 200 * MS, Fault::StartAgent(other)));
+            }
+        }
+        faults
     }
 
     fn restart(&mut self, node: usize) -> Fault {
@@ -250,7 +316,8 @@ impl World {
             }
             Fault::StopAgent(node) => self.stop_agent(node),
             Fault::ContinueAgent(node) => self.continue_agent(node),
-            Fault::Isolate { nodes, open } => self.isolate(nodes, open),
+            Fault::Strike => self.strike(),
+            Fault::Isolate { nodes, open, all } => self.isolate(nodes, open, all),
             Fault::Cut {
                 path,
                 from,
@@ -293,14 +360,18 @@ impl World {
         self.start_server(node, server);
     }
 
-    fn isolate(&mut self, nodes: u32, open: bool) {
+    fn isolate(&mut self, nodes: u32, open: bool, all: bool) {
         self.note(|_| format!("cut {nodes:05b} open: {open}"));
         let side = |node: usize| nodes >> node & 1;
         let now = self.now;
         for a in 0..self.nodes.len() {
             for b in 0..a {
                 if side(a) != side(b) {
-                    self.network.set_all(a, b, open, now);
+                    if all {
+                        self.network.set_all(a, b, open, now);
+                    } else {
+                        self.network.set(Path::Agents, a, b, open, now);
+                    }
                     self.relink_pair(a, b, false);
                 }
             }
@@ -308,11 +379,7 @@ impl World {
     }
 
     fn switch_over(&mut self, to: Option<usize>, anywhere: usize) {
-        let leads = |node: &usize| {
-            let agent = self.nodes[*node].agent.as_ref();
-            agent.is_some_and(|agent| agent.seat.leads() && !agent.stopped)
-        };
-        let node = (0..self.nodes.len()).find(leads).unwrap_or(anywhere);
+        let node = self.leader().unwrap_or(anywhere);
         let now = self.now;
         let Some(agent) = &mut self.nodes[node].agent else {
             return;
@@ -345,7 +412,6 @@ impl World {
 
     fn heal(&mut self) {
         self.note(|_| "all is repaired".to_owned());
-        self.isolate((1 << 31) - 1, true);
         for a in 0..self.nodes.len() {
             for b in 0..a {
                 let now = self.now;

@@ -79,3 +79,62 @@ fn every_world_recovers_and_keeps_what_it_can() {
         failures.len()
     );
 }
+
+/// A simulator that does not find a planted bug proves nothing.
+fn finds(flaw: Flaw, within: u64) {
+    let found = (0..within).find_map(|seed| Some((seed, run(seed, Some(flaw), false).err()?)));
+    let Some((seed, why)) = found else {
+        panic!("{flaw:?} went unnoticed in {within} worlds");
+    };
+    println!("{flaw:?} is found by seed {seed}: {why}");
+}
+
+#[test]
+fn following_the_empty_is_found() {
+    finds(Flaw::FollowsEmpty, 1_000);
+}
+
+#[test]
+fn not_fencing_is_found() {
+    finds(Flaw::DoesNotFence, 1_000);
+}
+
+#[test]
+fn ignoring_data_is_found() {
+    finds(Flaw::IgnoresData, 1_000);
+}
+
+#[test]
+fn serving_before_promotion_is_found() {
+    finds(Flaw::ServesBeforePromotion, 1_000);
+}
+
+#[test]
+fn ignoring_a_restart_is_found() {
+    finds(Flaw::IgnoresRestart, 1_000);
+}
+
+#[test]
+fn handing_over_early_is_found() {
+    finds(Flaw::HandsOverEarly, 1_000);
+}
+
+#[test]
+fn forgetting_to_resume_is_found() {
+    finds(Flaw::ForgetsToResume, 1_000);
+}
+
+#[test]
+fn not_waiting_for_the_last_writes_is_found() {
+    finds(Flaw::SkipsCatchingUp, 1_000);
+}
+
+#[test]
+fn ignoring_the_end_of_a_lease_is_found() {
+    finds(Flaw::IgnoresUntil, 1_000);
+}
+
+#[test]
+fn ignoring_a_deposition_is_found() {
+    finds(Flaw::IgnoresDeposition, 1_000);
+}

@@ -137,6 +137,8 @@ pub(super) struct Node {
     pub(super) agent: Option<Agent>,
     pub(super) server: Server,
     clock: Clock,
+    /// When it was told to be primary of late.
+    pub(super) promotions: Vec<Time>,
     /// Messages that a stopped server will read when it goes on.
     queued: VecDeque<Message>,
 }
@@ -152,6 +154,10 @@ pub(super) struct Agent {
     pub(super) seat: Seat,
     pub(super) view: View,
     pub(super) leaving: bool,
+    /// Whom it last told its server to follow.
+    pub(super) followed: Option<usize>,
+    /// Whether it resigned in favour of another in the switchover that is under way.
+    pub(super) handed_over: bool,
     /// When the switchovers began that have not ended.
     pub(super) switchovers: Vec<Time>,
     /// What happened while it was stopped.
@@ -271,7 +277,7 @@ impl World {
     /// A time on the way of a message: mostly short.
     pub(super) fn delay(&mut self) -> Time {
         if self.rng.u8(..) < 6 {
-            self.rng.u64(MS..60 * MS)
+            self.rng.u64(MS..self.plan.slowness)
         } else {
             self.rng.u64(20..2 * MS)
         }
@@ -310,6 +316,7 @@ impl World {
             agent: None,
             server,
             clock,
+            promotions: Vec::new(),
             queued: VecDeque::new(),
         });
     }
@@ -345,6 +352,8 @@ impl World {
             seat: Seat::new(self.now),
             view: View::default(),
             leaving: false,
+            followed: None,
+            handed_over: false,
             switchovers: Vec::new(),
             inbox: Vec::new(),
             tasks: HashMap::new(),
@@ -449,7 +458,12 @@ impl World {
         self.ledger.count(node, &action, self.now);
         match action {
             Action::Campaign(rank) => self.campaign(node, rank),
-            Action::Resign(successor) => self.resign(node, successor),
+            Action::Resign(successor) => {
+                if let Some(agent) = &mut self.nodes[node].agent {
+                    agent.handed_over |= agent.seat.leads() && successor.is_some();
+                }
+                self.resign(node, successor);
+            }
             Action::Announce(card) => self.announce(node, card.encode()),
             Action::Ask(who) => {
                 let (to, patience) = match &who {
@@ -460,6 +474,11 @@ impl World {
                 self.send(node, to, patience, Work::Inspect, Task::Ask { who, asked });
             }
             Action::Order(order) => {
+                self.check_lease(node, &order);
+                if let (Order::Follow(address), Some(agent)) = (&order, &mut self.nodes[node].agent)
+                {
+                    agent.followed = node_at(address);
+                }
                 self.send(node, node, SECOND, Work::Obey(order), Task::Order);
             }
             Action::FenceMember { member, address } => {
