@@ -26,8 +26,8 @@ use crate::topology::{Topology, Upstream};
 const READ: usize = 64 << 10;
 /// Reads from one connection in one turn, so that none keeps the others waiting.
 const READS: usize = 4;
-/// Reads of what is left in a connection that will be closed.
-const LAST_READS: usize = 1024;
+/// Reads of what is left in a connection that will be closed: 8 MiB, more than the system keeps.
+const LAST_READS: usize = 128;
 /// How long to wait when the system refuses to accept, mostly for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
@@ -193,12 +193,26 @@ impl Driver {
         let now = Instant::now();
         match result.and_then(|stream| Socket::new(stream, self.list.readiness(conn))) {
             Ok(socket) if self.engine.knows(conn) => {
+                self.forget_departed(id);
                 put(&mut self.links, id.slot, socket);
                 self.engine.link_up(now, id);
             }
             // It was given up in the meantime.
             Ok(_) => {}
             Err(_) => self.engine.closed(now, conn),
+        }
+    }
+
+    /// What is held must not run for a client that left. Whoever is read from has been heard; of
+    /// one whose buffer is full, the system tells.
+    fn forget_departed(&mut self, id: LinkId) {
+        if let Some(client) = self.engine.withholds_from(id).map(Conn::Client)
+            && self
+                .socket(client)
+                .is_some_and(|socket| socket.is_finished())
+        {
+            debug!("a client left while its requests waited");
+            self.broken(client);
         }
     }
 

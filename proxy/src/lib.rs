@@ -42,7 +42,9 @@
 //!   is delivered, even if its client gets it later.
 //! - A WAIT or WAITAOF that comes after a failover closes its client: on the new connection its
 //!   answer would be about other writes.
-//! - A client that ended its sending half loses what waits for a primary: it may have left.
+//! - A client that ended its sending half loses what waits for a primary: it may have left. One
+//!   that left behind more than the proxy and the system buffer cannot be told from one that
+//!   waits: what the proxy has read of it runs.
 
 mod config;
 mod driver;

@@ -2,13 +2,13 @@
 
 use std::io::{self, Read};
 use std::net::Shutdown;
-use std::pin::Pin;
+use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
-use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
 
 use crate::engine::Conn;
@@ -62,6 +62,14 @@ impl Socket {
             Poll::Ready(result) => Some(result.map(|()| buffer.filled().len())),
             Poll::Pending => None,
         }
+    }
+
+    /// Whether the peer has ended the connection, as far as the runtime has heard, even if there
+    /// is more to be read before that.
+    pub(crate) fn is_finished(&self) -> bool {
+        let ready = pin!(self.stream.ready(Interest::READABLE));
+        let ready = ready.poll(&mut Context::from_waker(Waker::noop()));
+        matches!(ready, Poll::Ready(Ok(ready)) if ready.is_read_closed())
     }
 
     /// Reads what is there, past the runtime, which may not have heard of it yet.

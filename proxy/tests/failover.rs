@@ -16,13 +16,13 @@ const UNKNOWN: &str = "-ERR outcome unknown";
 fn follow(replica: &Redis, primary: &Redis) {
     replica
         .command(&["REPLICAOF", "127.0.0.1", &primary.port().to_string()])
-        .unwrap();
+        .expect("a replica");
     let follows = || {
         replica
             .role()
             .is_ok_and(|role| role.follows(primary.port()))
     };
-    until(PATIENCE, "the replica to be in sync", follows).unwrap();
+    until(PATIENCE, "the replica to be in sync", follows).expect("in time");
 }
 
 #[test]
@@ -114,6 +114,27 @@ fn what_is_held_for_a_client_that_left_is_not_run() {
     front.until("it has left", |stats| stats.clients == 0);
     front.point_at(1, &a);
     assert_eq!(front.client().ask("EXISTS left"), ":0\r\n");
+}
+
+/// The proxy does not read on to the end of the connection, and must hear of it all the same.
+#[test]
+fn what_is_held_for_a_client_that_left_with_a_full_buffer_is_not_run() {
+    let a = primary();
+    let front = Front::start(|config| config.session_buffer = 128 << 10);
+    let mut clients = [front.client(), front.client()];
+    let batch = command(&[b"RPUSH", b"list", &[b'x'; 1000]]).repeat(150);
+    for client in &mut clients {
+        client.send(&batch);
+    }
+    front.until("the buffers to be full", |stats| stats.requests >= 2 * 120);
+    let [leaves, mut stays] = clients;
+    drop(leaves);
+    front.point_at(1, &a);
+    for n in 1..=150 {
+        assert_eq!(stays.text(), format!(":{n}\r\n"));
+    }
+    front.until("only one to be left", |stats| stats.clients == 1);
+    assert_eq!(stays.ask("LLEN list"), ":150\r\n");
 }
 
 #[test]

@@ -315,6 +315,12 @@ impl Engine {
         session(&mut self.sessions, conn).is_some()
     }
 
+    /// The client whose requests wait for this link, if it is not read from because of that.
+    pub(crate) fn withholds_from(&mut self, id: LinkId) -> Option<ClientId> {
+        let session = link(&mut self.sessions, id)?;
+        (session.withheld && session.client_paused).then(|| session.id())
+    }
+
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
     }

@@ -12,6 +12,9 @@ use super::{Action, Conn, LinkId};
 /// How long a session waits before it asks a server again that refused.
 const PAUSE: Duration = Duration::from_millis(50);
 
+/// Bytes of the last reads, which may come on top of what a session keeps.
+const SLACK: usize = 128 << 10;
+
 impl Session {
     /// Decides from the state what is to be done. Returns whether the session lives on.
     pub(super) fn settle(&mut self, cx: &mut Context<'_>, actions: &mut Vec<Action>) -> bool {
@@ -91,9 +94,8 @@ impl Session {
             return;
         }
         self.refused = true;
-        if self.stored > cx.settings.session_buffer
-            || self.requests.bytes() > cx.settings.session_buffer + cx.settings.replay_buffer
-        {
+        let most = cx.settings.session_buffer + cx.settings.replay_buffer + SLACK;
+        if self.stored > cx.settings.session_buffer || self.requests.bytes() > most {
             return self.give_up(cx);
         }
         match self.refusal {

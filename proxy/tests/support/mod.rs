@@ -4,7 +4,7 @@
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bellwether_proxy::{Proxy, ProxyConfig, Stats, Topology, Upstream};
 use bellwether_resp::{Limits, Scanner};
@@ -206,8 +206,4 @@ pub(crate) fn command(words: &[&[u8]]) -> Vec<u8> {
         out.extend(b"\r\n");
     }
     out
-}
-
-pub(crate) fn soon(within: Duration) -> Option<Instant> {
-    Some(Instant::now() + within)
 }

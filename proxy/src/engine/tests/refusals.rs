@@ -174,6 +174,27 @@ fn a_refusal_of_what_is_not_kept_is_delivered() {
     assert_eq!(rig.got(), "");
 }
 
+/// A client that goes on sending waits; it is not refused because of that.
+#[test]
+fn a_full_buffer_behind_a_refused_command_ends_no_waiting() {
+    let mut rig = Rig::new();
+    let set = super::rig::wire(&[&format!("SET a {}", "x".repeat(32 << 10))]);
+    rig.client_bytes(set.repeat(30).as_bytes());
+    rig.server(&"-READONLY x\r\n".repeat(30));
+    rig.sent_bytes();
+    let client = crate::engine::Conn::Client(rig.client);
+    let mut more = 0;
+    while rig.engine.may_read(client) {
+        rig.client_bytes(set.as_bytes());
+        more += 1;
+    }
+    assert_eq!(rig.got(), "");
+    rig.point(2, 2);
+    assert_eq!(rig.sent_bytes().len(), set.len() * (30 + more));
+    rig.server(&"+OK\r\n".repeat(30 + more));
+    assert_eq!(rig.got(), "+OK\r\n".repeat(30 + more));
+}
+
 #[test]
 fn a_half_closed_client_gets_the_refusal_at_once() {
     let mut rig = Rig::new();
