@@ -105,6 +105,8 @@ enum Role {
         spell: Spell,
         card: Bytes,
         source: Source,
+        /// The leader itself was heard: if it is lost, this member knows.
+        met: bool,
         /// Though nobody is heard to lead, the leader is held for the leader until then.
         hold: Option<Instant>,
     },

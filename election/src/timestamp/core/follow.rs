@@ -62,14 +62,17 @@ impl Core {
     }
 
     /// Nobody is heard to lead any more. A witness that is there and says so is to be believed. If
-    /// it is gone, its last word counts for as long as the leader's own would: the leader may lead
-    /// on, unheard of.
+    /// it is gone, and this member never heard the leader itself, its last word counts for as long
+    /// as the leader's own would: the leader may lead on, unheard of.
     fn miss_leader(&mut self, now: Instant, held: bool) {
-        let Role::Following { source, hold, .. } = &mut self.role else {
+        let Role::Following {
+            source, met, hold, ..
+        } = &mut self.role
+        else {
             return;
         };
         let vanished = match std::mem::replace(source, Source::Nobody) {
-            Source::Witness(witness) => self.mesh.link(&witness).is_none(),
+            Source::Witness(witness) => !*met && self.mesh.link(&witness).is_none(),
             Source::Leader | Source::Nobody => false,
         };
         if vanished && !held {
@@ -94,9 +97,16 @@ impl Core {
         self.last = Some(spell.clone());
         self.forming = None;
         self.handover = None;
+        let met = match &self.role {
+            Role::Following {
+                spell: known, met, ..
+            } => *met && known.leader == spell.leader,
+            Role::Vacant { .. } | Role::Leading { .. } => false,
+        };
         self.role = Role::Following {
             spell,
             card,
+            met: met || source == Source::Leader,
             source,
             hold: None,
         };

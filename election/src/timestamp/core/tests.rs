@@ -284,6 +284,19 @@ fn a_vanished_witness_counts_for_as_long_as_its_leader_would() {
 }
 
 #[test]
+fn who_has_lost_the_leader_itself_does_not_wait_for_a_vanished_witness() {
+    let mut table = Table::among(&[1, 6]);
+    table.hear(1, leading(3));
+    table.hear(6, following(1, 3));
+    for n in [1, 6] {
+        assert!(table.follows().is_some());
+        table.step(Event::Closed(ConnectionId(n)));
+        table.step(Event::Failed(address(n), Failure::Refused));
+    }
+    assert_eq!(*table.leadership(), Leadership::Vacant);
+}
+
+#[test]
 fn a_lost_leader_is_kept_while_another_hears_it() {
     let mut table = Table::among(&[1, 6]);
     table.hear(1, leading(3));
