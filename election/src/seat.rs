@@ -211,3 +211,66 @@ impl Drop for Seat {
         self.publish_peers(BTreeMap::new());
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::Term;
+
+    fn leading() -> Leadership {
+        Leadership::Leading {
+            term: Term(1),
+            until: None,
+        }
+    }
+
+    #[test]
+    fn an_application_speaks_in_one_vacancy_at_a_time() {
+        let (participant, seat) = seat(Bytes::new());
+        let spoke = || seat.intent().borrow().spoke_in == seat.vacancies();
+        assert!(!spoke());
+        participant.campaign(Rank::default());
+        assert!(spoke());
+        seat.publish(Leadership::Vacant);
+        assert!(spoke(), "the same vacancy");
+        seat.publish(leading());
+        seat.publish(Leadership::Vacant);
+        assert!(!spoke(), "a new vacancy");
+        participant.resign(None);
+        assert!(spoke());
+    }
+
+    #[test]
+    fn the_same_wish_is_no_news() {
+        let (participant, seat) = seat("card".into());
+        participant.campaign(Rank::default());
+        let mut intent = seat.intent();
+        intent.mark_unchanged();
+        participant.campaign(Rank::default());
+        participant.announce("card".into());
+        assert!(!intent.has_changed().unwrap());
+        participant.resign(None);
+        assert!(intent.has_changed().unwrap());
+        intent.mark_unchanged();
+        participant.resign(None);
+        assert!(intent.has_changed().unwrap(), "each resignation counts");
+        assert_eq!(intent.borrow().resignations, 2);
+    }
+
+    #[test]
+    fn a_seat_that_is_left_is_vacant() {
+        let (participant, seat) = seat(Bytes::new());
+        seat.publish(leading());
+        drop(seat);
+        assert_eq!(*participant.leadership().borrow(), Leadership::Vacant);
+        // An application may speak to nobody.
+        participant.campaign(Rank::default());
+    }
+
+    #[test]
+    #[should_panic(expected = "a rank has at most")]
+    fn a_rank_is_bounded() {
+        let (participant, _seat) = seat(Bytes::new());
+        participant.campaign(Rank(vec![0; MAX_RANK + 1]));
+    }
+}

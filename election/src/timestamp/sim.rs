@@ -43,9 +43,11 @@ fn live(seed: u64, flaw: Option<Flaw>) -> Report {
         };
         world.run_until(world.now + pause);
     }
+    // Some lives are quiet, and in some one trouble comes upon the other.
+    let pace = [200, 600, 1500][world.rng.usize(0..3)] * MS;
     let end = world.now + 8000 * MS;
     while world.now < end {
-        let pause = world.rng.u64(0..1500 * MS);
+        let pause = world.rng.u64(0..pace);
         world.run_until(world.now + pause);
         trouble(&mut world);
     }
@@ -67,6 +69,9 @@ fn draw_rank(world: &mut World, n: usize) {
 fn trouble(world: &mut World) {
     let size = world.nodes.len();
     let (n, other) = (world.rng.usize(0..size), world.rng.usize(0..size));
+    // Leaders have more than their share of it.
+    let leader = (0..size).find(|n| world.nodes[*n].claims_to_lead());
+    let n = leader.filter(|_| world.rng.bool()).unwrap_or(n);
     let running = world.nodes[n].is_running();
     let idle = world.nodes[n].stopped || !running;
     match world.rng.u8(0..12) {
