@@ -247,7 +247,12 @@ fn what_was_acknowledged_before_a_kill_is_there_and_the_rest_is_told_apart() {
         let mut acknowledged = Vec::new();
         let mut doubtful = Vec::new();
         for n in 0..2000 {
-            if n == 700 + 100 * round {
+            let kill_at = 700 + 100 * round;
+            if n == kill_at - 20 {
+                // Only from its first acknowledgement on does a replica get each write at once.
+                assert_eq!(client.ask("WAIT 1 0"), ":1\r\n");
+            }
+            if n == kill_at {
                 a.kill().unwrap();
                 b.command(&["REPLICAOF", "NO", "ONE"]).unwrap();
                 front.point_at(2, &b);

@@ -44,6 +44,8 @@ pub(crate) struct Link {
     pub(crate) greeting: Buffer,
     /// Of a reply that has come in part: its first byte, and what is done with it.
     pub(crate) partial: Option<(u8, Fate)>,
+    /// How long a stale link may still answer.
+    pub(crate) linger_until: Option<Instant>,
     /// The driver was told to read what is left.
     pub(crate) draining: bool,
     /// The driver wanted to read while it must not.
@@ -59,6 +61,7 @@ impl Link {
             inbox: Buffer::default(),
             greeting: Buffer::default(),
             partial: None,
+            linger_until: None,
             draining: false,
             paused: false,
         }

@@ -62,7 +62,8 @@ pub(crate) enum Action {
     Flush(Conn),
     /// Reading was not allowed, and is again.
     Resume(Conn),
-    /// Read what is there without waiting, report it, then close and report that.
+    /// Read what is there without waiting, report it, then close and report that too. Until then
+    /// the link is read as any other, though its server is not the primary any more.
     Drain(LinkId),
     /// Close, or stop connecting. Nothing more is reported.
     Close(Conn),
@@ -151,14 +152,17 @@ impl Engine {
         let upstream = topology.primary.clone();
         let term = topology.term;
         let target = upstream.map(|upstream| Target { term, upstream });
-        self.aim(target.filter(|_| self.until.is_none_or(|until| now < until)));
+        self.aim(
+            now,
+            target.filter(|_| self.until.is_none_or(|until| now < until)),
+        );
     }
 
     /// Time has passed.
     pub(crate) fn tick(&mut self, now: Instant) {
         if self.until.is_some_and(|until| until <= now) {
             self.until = None;
-            self.aim(None);
+            self.aim(now, None);
         }
         while let Some(&(at, slot)) = self.timers.first().filter(|(at, _)| *at <= now) {
             self.timers.remove(&(at, slot));
@@ -329,17 +333,16 @@ impl Engine {
         self.stats.clients == 0
     }
 
-    fn aim(&mut self, target: Option<Target>) {
+    fn aim(&mut self, now: Instant, target: Option<Target>) {
         let replaced = match (&self.target, &target) {
             (Some(old), Some(new)) => old.is_replaced_by(new),
             (old, new) => old.is_some() || new.is_some(),
         };
         self.target = target;
         if replaced {
-            self.sessions
-                .iter_mut()
-                .flatten()
-                .for_each(Session::retarget);
+            for session in self.sessions.iter_mut().flatten() {
+                session.retarget(now);
+            }
             self.touch_all();
         }
     }

@@ -12,6 +12,9 @@ use super::requests::{Entry, Requests};
 use super::{ClientId, LinkId, Settings, Target};
 use crate::stats::Stats;
 
+/// How long a server that is not the primary any more may still answer what it was sent. In a
+/// switchover its refusals are on their way when the next primary is known already.
+pub(super) const LINGER: Duration = Duration::from_millis(50);
 /// How long a session waits before it connects again, doubling up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 /// Requests of one session that may be unanswered, besides those of the last read.
@@ -260,11 +263,13 @@ impl Session {
     }
 
     /// There is another primary, or none, from now on.
-    pub(super) fn retarget(&mut self) {
+    pub(super) fn retarget(&mut self, now: Instant) {
         self.connect_at = None;
         self.backoff = BACKOFF.0;
         if self.is_ready() {
-            self.link.as_mut().expect("a ready link").phase = Phase::Stale;
+            let link = self.link.as_mut().expect("a ready link");
+            link.phase = Phase::Stale;
+            link.linger_until = Some(now + LINGER);
         } else if self
             .link
             .as_ref()

@@ -45,10 +45,12 @@ impl Session {
             Refusal::Pausing(until) if self.is_ready() => Some(until),
             _ => None,
         };
-        let held = self
-            .since
-            .filter(|_| self.is_waiting())
-            .map(|since| since + hold);
+        let stale = self.link.as_ref().filter(|link| link.phase == Phase::Stale);
+        if let Some(link) = stale {
+            return link.linger_until;
+        }
+        let since = self.since.filter(|_| self.is_waiting());
+        let held = since.map(|since| since + hold);
         [connecting, pausing, held, self.connect_at]
             .into_iter()
             .flatten()
@@ -58,7 +60,8 @@ impl Session {
     fn check_link(&mut self, cx: &mut Context<'_>, actions: &mut Vec<Action>) {
         let Some(link) = &mut self.link else { return };
         match link.phase {
-            Phase::Stale if !link.draining => {
+            Phase::Stale if self.requests.awaited().is_none() => self.abandon_link(cx, actions),
+            Phase::Stale if !link.draining && link.linger_until <= Some(cx.now) => {
                 link.draining = true;
                 actions.push(Action::Drain(link.id));
             }
@@ -139,7 +142,7 @@ impl Session {
     pub(super) fn give_up(&mut self, cx: &mut Context<'_>) {
         let phase = self.link.as_ref().map(|link| link.phase);
         if phase == Some(Phase::Stale) && !planted(Bug::DenySent) {
-            // What was sent over it has no answer yet, and gets it in this very turn.
+            // What was sent over it has no answer yet, and gets one soon.
             return;
         }
         let draining = self.refusal == Refusal::Draining && self.is_ready();

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::rig::{NOT_EXECUTED, OUTCOME_UNKNOWN, Rig, settings, upstream};
 use crate::engine::Settings;
+use crate::engine::session::LINGER;
 use crate::topology::Topology;
 
 const HOLD: Duration = Duration::from_secs(5);
@@ -89,6 +90,46 @@ fn a_refusal_read_after_the_change_lets_the_command_run_on_the_next_primary() {
     let unknown = OUTCOME_UNKNOWN;
     assert_eq!(rig.got(), format!("+OK\r\n{unknown}+OK\r\n{unknown}"));
     assert_eq!((rig.stats().replayed, rig.stats().unknown), (2, 2));
+}
+
+#[test]
+fn the_former_primary_has_a_moment_to_refuse() {
+    let mut rig = Rig::new();
+    rig.say(&["SET a 1", "SET b 2"]);
+    rig.sent();
+    let topology = Topology {
+        term: 2,
+        primary: Some(upstream(2)),
+        ..Topology::default()
+    };
+    rig.engine.topology(rig.now, &std::sync::Arc::new(topology));
+    rig.settle();
+    rig.after(LINGER / 2);
+    rig.server("-READONLY x\r\n");
+    assert_eq!((rig.connects, rig.sent().as_str()), (1, ""));
+    rig.server("-READONLY x\r\n");
+    assert_eq!((rig.port, rig.sent().as_str()), (2, "SET a 1 | SET b 2"));
+}
+
+#[test]
+fn the_former_primary_has_no_more_than_a_moment() {
+    let mut rig = Rig::new();
+    rig.say(&["SET a 1"]);
+    rig.sent();
+    let topology = Topology {
+        term: 2,
+        primary: Some(upstream(2)),
+        ..Topology::default()
+    };
+    rig.engine.topology(rig.now, &std::sync::Arc::new(topology));
+    rig.settle();
+    rig.say(&["SET b 2"]);
+    assert_eq!((rig.got().as_str(), rig.sent().as_str()), ("", ""));
+    rig.after(LINGER);
+    assert_eq!(
+        (rig.got().as_str(), rig.sent().as_str()),
+        (OUTCOME_UNKNOWN, "SET b 2")
+    );
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::ProxyConfig;
+use crate::engine::session::LINGER;
 use crate::engine::{Action, ClientId, Conn, Engine, LinkId, Settings};
 use crate::stats::Stats;
 use crate::topology::{Topology, Upstream};
@@ -46,7 +47,7 @@ pub(super) struct Rig {
     /// Whether written bytes are taken.
     pub(super) client_reads: bool,
     pub(super) server_reads: bool,
-    /// What a drained link still has.
+    /// What the server still answers when it is replaced.
     pub(super) left: Vec<u8>,
     sent: Vec<u8>,
     got: Vec<u8>,
@@ -106,6 +107,13 @@ impl Rig {
     pub(super) fn topology(&mut self, topology: Topology) {
         self.engine.topology(self.now, &Arc::new(topology));
         self.settle();
+        let left = std::mem::take(&mut self.left);
+        if !left.is_empty() {
+            self.server_bytes(&left);
+        }
+        if self.engine.wake_at() == Some(self.now + LINGER) {
+            self.after(LINGER);
+        }
     }
 
     /// The client sends commands, written as lines.
@@ -228,8 +236,6 @@ impl Rig {
             Action::Resume(conn) => self.resumed.push(conn),
             Action::Drain(id) => {
                 assert_eq!(self.link.take(), Some(id));
-                let left = std::mem::take(&mut self.left);
-                self.engine.received(self.now, Conn::Upstream(id), &left);
                 self.engine.closed(self.now, Conn::Upstream(id));
             }
             Action::Close(Conn::Client(id)) => {
