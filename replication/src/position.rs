@@ -74,12 +74,16 @@ impl Position {
         if self.replication_id == other.replication_id {
             return Some(self.offset.saturating_sub(other.offset));
         }
-        match &other.previous {
-            Some((id, end)) if *id == self.replication_id => {
-                Some(self.offset.saturating_sub(end.saturating_sub(1)))
+        let before = |end: &u64| end.saturating_sub(1);
+        let common = match (&self.previous, &other.previous) {
+            (_, Some((id, end))) if *id == self.replication_id => before(end),
+            (Some((id, end)), _) if *id == other.replication_id => before(end).min(other.offset),
+            (Some((mine, my_end)), Some((theirs, their_end))) if mine == theirs => {
+                before(my_end).min(before(their_end))
             }
-            _ => None,
-        }
+            _ => return None,
+        };
+        Some(self.offset.saturating_sub(common))
     }
 
     fn descends_from(&self, other: &Self) -> Option<Relation> {
@@ -146,5 +150,12 @@ mod tests {
         assert_eq!(at("a", 15, None).bytes_beyond(&promoted), Some(5));
         assert_eq!(at("a", 10, None).bytes_beyond(&promoted), Some(0));
         assert_eq!(at("x", 10, None).bytes_beyond(&promoted), None);
+        // The other way round: a promoted replica goes back to the primary that it left.
+        let later = at("b", 25, Some(("a", 11)));
+        assert_eq!(later.bytes_beyond(&at("a", 99, None)), Some(15));
+        assert_eq!(later.bytes_beyond(&at("a", 8, None)), Some(17));
+        // And between siblings.
+        assert_eq!(later.bytes_beyond(&at("c", 50, Some(("a", 21)))), Some(15));
+        assert_eq!(later.bytes_beyond(&at("c", 50, Some(("a", 6)))), Some(20));
     }
 }

@@ -138,6 +138,19 @@ impl Redis {
         self.check(name, role)
     }
 
+    async fn check_read_only(&self) -> Result<(), Error> {
+        let info = [Command::new("INFO").arg("replication")];
+        let reply = self.query("INFO", &info).await?.remove(0);
+        let reply = self.check("INFO", reply)?;
+        if report::is_read_only(reply.as_str().unwrap_or_default()) {
+            return Ok(());
+        }
+        Err(self.unexpected(
+            "REPLICAOF",
+            "its replica-read-only is no, and CONFIG is refused",
+        ))
+    }
+
     fn check(&self, command: &'static str, value: Value) -> Result<Value, Error> {
         value
             .into_result()
@@ -253,20 +266,27 @@ impl Instance for Redis {
     async fn fence(&self, clients: Clients) -> Result<(), Error> {
         // A pending FAILOVER would refuse REPLICAOF; without one this is an error of no interest.
         let abort = [Command::new("FAILOVER").arg("ABORT")];
-        let mut commands = vec![
-            Command::new("CONFIG")
-                .arg("SET")
-                .arg("replica-read-only")
-                .arg("yes"),
-            Command::new("CLIENT").arg("UNPAUSE"),
-            nowhere(),
-        ];
+        let mut commands = vec![Command::new("CLIENT").arg("UNPAUSE"), nowhere()];
         if clients == Clients::Cut {
             for kind in ["normal", "pubsub"] {
                 commands.push(Command::new("CLIENT").arg("KILL").arg("TYPE").arg(kind));
             }
         }
-        let role = self.transact("REPLICAOF", &abort, commands).await?;
+        let read_only = Command::new("CONFIG")
+            .arg("SET")
+            .arg("replica-read-only")
+            .arg("yes");
+        let whole = std::iter::once(read_only).chain(commands.clone()).collect();
+        let role = match self.transact("REPLICAOF", &abort, whole).await {
+            // Where CONFIG is forbidden or renamed, the fence is what matters, and its default is
+            // that replicas are read-only.
+            Err(Error::Refused { .. }) => {
+                let role = self.transact("REPLICAOF", &abort, commands).await?;
+                self.check_read_only().await?;
+                role
+            }
+            result => result?,
+        };
         match report::role(&role) {
             Some(report::RoleReply::Replica { of, .. }) if of.is_nowhere() => Ok(()),
             other => Err(self.unexpected("REPLICAOF", format!("its role is {other:?}"))),

@@ -43,6 +43,12 @@ pub(super) fn inspection(info: &str, priority: &Value) -> Result<Inspection, Str
     })
 }
 
+/// Whether a replica refuses writes, by the section replication of INFO.
+pub(super) fn is_read_only(info: &str) -> bool {
+    info.lines()
+        .any(|line| line.trim_end() == "slave_read_only:1")
+}
+
 fn check_version(version: &str) -> Result<(), String> {
     let mut parts = version
         .split('.')

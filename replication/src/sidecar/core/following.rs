@@ -200,7 +200,7 @@ impl Core {
             (Relation::Same | Relation::Ahead, _) | (_, Some(0)) => {}
             (_, Some(bytes)) => self.explain_grave(
                 format!("drop {bytes} bytes of writes"),
-                format!("the own server is at {mine}, which {name} left {bytes} bytes before; {name} is at {other}"),
+                format!("the own server is at {mine}, {bytes} bytes beyond what it shares with {name} at {other}"),
             ),
             (_, None) => self.explain_grave(
                 format!("drop the own dataset of {} keys", own.keys),

@@ -9,7 +9,7 @@ use bellwether_election::Term;
 
 use super::{Core, Flaw, Inspection, Order, Phase};
 use crate::{
-    Clients, Position, Relation,
+    Clients, Link, Relation,
     rank::{self, Offsets},
 };
 
@@ -339,14 +339,18 @@ impl Core {
         if own.has_data() || self.config.allow_data_loss {
             return false;
         }
-        // A replica of ours is never foreign, although its answer may be newer than ours.
-        let foreign = |position: &Position| {
-            position.replication_id != own.position.replication_id
-                && position.relation(&own.position) != Relation::Behind
+        // A replica of ours is never foreign, although its answer may be newer than ours. Nor do
+        // their ids tell: Redis draws a new one when a primary's first replica attaches.
+        let address = &self.config.server.address;
+        let foreign = |theirs: &Inspection| {
+            let copies = theirs.follows(address) && theirs.link() == Some(Link::Up);
+            !copies
+                && theirs.position.replication_id != own.position.replication_id
+                && theirs.position.relation(&own.position) != Relation::Behind
         };
         let found = self.members.values().find_map(|member| {
             let theirs = member.respondent.latest()?;
-            let apart = theirs.has_data() && theirs.fit().is_ok() && foreign(&theirs.position);
+            let apart = theirs.has_data() && theirs.fit().is_ok() && foreign(theirs);
             member.agent.clone().filter(|_| apart)
         });
         let Some(node) = found else { return false };

@@ -296,7 +296,7 @@ impl World {
     /// A server is about to drop its dataset for a copy of another's.
     pub(super) fn check_overwriting(&mut self, node: usize, of: usize, empty: bool) {
         let server = &self.nodes[node].server;
-        if !empty || !server.data.has_data() || self.nodes[of].server.plain {
+        if !empty || !server.data.has_data() || self.plan.plain {
             return;
         }
         let minds = self.nodes[node].agent.as_ref().is_some_and(|agent| {

@@ -6,7 +6,7 @@ use super::{
     election::Vote,
     network::Path,
     server::{Data, Process, Server},
-    world::{Happening, MS, SECOND, Time, World, name_of},
+    world::{Happening, MS, Node, SECOND, Time, World, name_of},
 };
 use crate::sidecar::core::Event;
 
@@ -381,6 +381,14 @@ impl World {
     fn switch_over(&mut self, to: Option<usize>, anywhere: usize) {
         let node = self.leader().unwrap_or(anywhere);
         let now = self.now;
+        let busy = |node: &Node| {
+            node.agent
+                .as_ref()
+                .is_some_and(|a| !a.switchovers.is_empty())
+        };
+        if self.plan.planned_only() && self.nodes.iter().any(busy) {
+            return;
+        }
         let Some(agent) = &mut self.nodes[node].agent else {
             return;
         };
