@@ -59,14 +59,17 @@ use wire::Hello;
 /// - When two leaders meet, one of them remains: of higher rank, else standing for longer, else of
 ///   smaller name. Its term is then higher than all that were seen on either side.
 /// - No clocks are compared. A member's own clock must not stop while the process runs; on Linux
-///   `Instant` stops while the machine is suspended, and a member that wakes may act on an old
-///   lease for at most what was left of it.
+///   `Instant` stops while the machine is suspended, and a leader that wakes does not notice: it
+///   leads on until it hears of the other.
 ///
 /// # How members are found
 ///
 /// From the list of addresses that is handed in, and from those that dial. A member that has just
 /// started votes once all of the list are connected, or after `form_timeout`; a leader that stands
 /// is respected at once, whatever the newcomer's rank.
+///
+/// Two living processes with one member name are a mistake, which both log: the later one is turned
+/// away by who knows the elder, and neither votes nor leads for as long as that is so.
 ///
 /// # Trust
 ///
@@ -98,8 +101,7 @@ impl Timestamp {
         Self::with_listener(config, listener, members)
     }
 
-    /// The same on a listener that is bound already; `config.listen` counts for nothing but a
-    /// second [`run`](Election::run).
+    /// The same on a listener that is bound already; `config.listen` counts for nothing.
     ///
     /// # Errors
     ///
@@ -130,7 +132,8 @@ impl Timestamp {
         self.address
     }
 
-    /// What this member is called by its peers.
+    /// What this member is called by its peers. A second [`run`](Election::run) is another life,
+    /// with another incarnation.
     #[must_use]
     pub fn node(&self) -> &NodeId {
         &self.node

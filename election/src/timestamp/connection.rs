@@ -197,3 +197,62 @@ fn failure(fault: &Fault) -> Failure {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use uuid::Uuid;
+
+    use super::*;
+    use crate::NodeId;
+
+    fn context() -> Context {
+        Context {
+            hello: Hello {
+                group: "flock".into(),
+                node: NodeId {
+                    member: "a".into(),
+                    incarnation: Uuid::nil(),
+                },
+                host: None,
+                port: 1,
+            },
+            write_timeout: Duration::from_secs(1),
+            events: mpsc::channel(1).0,
+            stats: watch::Sender::new(Stats::default()),
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_does_not_read_is_given_up() {
+        let (here, _there) = tokio::io::duplex(10);
+        let (frames_in, mut frames) = watch::channel(Bytes::from_static(&[0; 100]));
+        frames.mark_changed();
+        let end = context().write(here, frames).await;
+        assert!(matches!(end, Err(Fault::Slow)), "{end:?}");
+        drop(frames_in);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_peer_that_reads_late_gets_the_latest_and_then_the_end() {
+        use tokio::io::AsyncReadExt;
+
+        let (here, mut there) = tokio::io::duplex(10);
+        let (frames_in, mut frames) = watch::channel(Bytes::from_static(&[1; 20]));
+        frames.mark_changed();
+        let context = context();
+        let read = async {
+            // The first is on its way, the second is not sent yet.
+            let mut some = [0; 5];
+            there.read_exact(&mut some).await.expect("it is sent");
+            frames_in.send_replace(Bytes::from_static(&[2; 20]));
+            frames_in.send_replace(Bytes::from_static(&[3; 20]));
+            drop(frames_in);
+            let mut rest = Vec::new();
+            there.read_to_end(&mut rest).await.expect("it ends");
+            rest
+        };
+        let (end, rest) = tokio::join!(context.write(here, frames), read);
+        end.expect("all was sent");
+        assert_eq!(rest, [[1; 15].as_slice(), &[3; 20]].concat());
+    }
+}

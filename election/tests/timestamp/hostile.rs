@@ -95,6 +95,24 @@ async fn a_peer_that_falls_silent_is_lost() {
 }
 
 #[tokio::test]
+async fn a_crowd_that_says_nothing_keeps_nobody_out() {
+    let mut group = Group::start(1).await;
+    group.leader().await;
+    let mut crowd = Vec::new();
+    for _ in 0..100 {
+        crowd.push(
+            TcpStream::connect(group.nodes[0].address)
+                .await
+                .expect("there is a backlog"),
+        );
+    }
+    let late = group.add().await;
+    assert_eq!(group.leader().await, 0);
+    assert!(!group.nodes[late].leads());
+    drop(crowd);
+}
+
+#[tokio::test]
 async fn of_two_with_one_name_the_elder_stays() {
     let mut group = Group::start(2).await;
     group.leader().await;

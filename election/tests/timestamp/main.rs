@@ -3,9 +3,12 @@
 mod group;
 mod hostile;
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
-use bellwether_election::{Leadership, Rank};
+use bellwether_election::{Election, Leadership, Rank, Timestamp, TimestampConfig, seat};
+use bytes::Bytes;
+use tokio::sync::watch;
+
 use group::{Group, Node, eventually};
 
 #[tokio::test]
@@ -174,6 +177,29 @@ async fn who_cannot_reach_the_leader_follows_it_through_another() {
     };
     eventually("the other end follows", follows).await;
     assert_eq!(end.participant.peers().borrow().len(), 1);
+}
+
+#[tokio::test]
+async fn an_election_can_run_again_as_another_life() {
+    let config = TimestampConfig::new("flock", "a", ([127, 0, 0, 1], 0).into());
+    let (_members, listed) = watch::channel(BTreeSet::new());
+    let mut election = Timestamp::new(config, listed).expect("loopback can be listened on");
+    let (node, address) = (election.node().clone(), election.local_addr());
+    for _ in 0..2 {
+        let (participant, seat) = seat(Bytes::new());
+        participant.campaign(Rank::default());
+        let mut leadership = participant.leadership();
+        let application = async {
+            let leads = |now: &Leadership| matches!(now, Leadership::Leading { .. });
+            leadership.wait_for(leads).await.expect("the backend lives");
+            drop(participant);
+        };
+        let (end, ()) = tokio::join!(election.run(seat), application);
+        end.expect("it was only left");
+        assert_eq!(*leadership.borrow(), Leadership::Vacant);
+    }
+    assert_eq!(election.local_addr(), address);
+    assert_ne!(*election.node(), node);
 }
 
 /// A member whose whole runtime stands still is a process that is stopped, as far as its peers and
