@@ -17,6 +17,10 @@ pub struct GroupOptions {
     pub nodes: usize,
     /// More flags for every agent.
     pub flags: Vec<String>,
+    /// More of the environment of every agent, by name and value.
+    pub environment: Vec<(String, String)>,
+    /// More arguments for every server.
+    pub redis: Vec<String>,
     /// A password for every server, which the agents get by environment.
     pub password: Option<String>,
     /// On which hosts; empty: all on this machine.
@@ -33,6 +37,8 @@ impl GroupOptions {
             agent: agent.into(),
             nodes: 3,
             flags: Vec::new(),
+            environment: Vec::new(),
+            redis: Vec::new(),
             password: None,
             hosts: Vec::new(),
             peers: None,
@@ -90,6 +96,7 @@ impl Group {
             let redis = Redis::start(Options {
                 host: on(index).cloned(),
                 password: options.password.clone(),
+                args: options.redis.clone(),
                 ..Options::default()
             })?;
             nodes.push(Node::start(
@@ -160,8 +167,8 @@ impl Group {
     #[must_use]
     pub fn logs(&self) -> String {
         let log = |node: &Node| {
-            let text = fs::read_to_string(&node.log).unwrap_or_else(|error| error.to_string());
-            format!("--- {} (redis {})\n{text}", node.name, node.redis.address())
+            let (redis, text) = (node.redis.address(), node.log());
+            format!("--- {} (redis {redis})\n{text}", node.name)
         };
         self.nodes.iter().map(log).collect()
     }
@@ -202,6 +209,9 @@ impl Node {
                 .args(["--redis-password-from", "env:GROUP_PASSWORD"])
                 .env("GROUP_PASSWORD", password);
         }
+        for (name, value) in &options.environment {
+            program = program.env(name, value);
+        }
         let agent = program.spawn()?;
         Ok(Self {
             redis,
@@ -213,6 +223,12 @@ impl Node {
             program,
             log,
         })
+    }
+
+    /// What its agents have logged, over all their restarts; if that cannot be read, why.
+    #[must_use]
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_else(|error| error.to_string())
     }
 
     /// Kills the agent if it runs, and starts it again.

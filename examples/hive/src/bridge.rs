@@ -30,7 +30,8 @@ impl Outlets {
         }
     }
 
-    /// Passes on what the sidecar of the member `own` says, until it ends.
+    /// Passes on what the sidecar of the member `own` says, until it ends. Where clients were
+    /// brought last then stays, for the proxies to finish by.
     pub(crate) async fn feed(self, own: String, handle: Handle) {
         let (mut view, mut status) = (handle.view(), handle.status());
         loop {
@@ -39,8 +40,11 @@ impl Outlets {
                 changed = status.changed() => changed.is_err(),
             };
             let now = view.borrow_and_update().clone();
-            publish(&self.to_replica, for_reads(&own, &now));
-            publish(&self.to_primary, for_writes(&now));
+            // The empty view that a sidecar leaves behind would hold what clients still wait for.
+            if view.has_changed().is_ok() {
+                publish(&self.to_replica, for_reads(&own, &now));
+                publish(&self.to_primary, for_writes(&now));
+            }
             self.reports
                 .send_replace(Arc::new(report(&own, &status.borrow_and_update())));
             if ended {

@@ -2,7 +2,10 @@
 
 use std::{future::Future, process::ExitCode};
 
-use clap::{Parser, ValueEnum};
+use clap::{
+    Parser, ValueEnum,
+    error::{ContextKind, ContextValue},
+};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing_subscriber::EnvFilter;
 
@@ -67,7 +70,8 @@ fn parse<S: Checked>() -> Result<S, ExitCode> {
                 Err(ExitCode::from(2))
             }
         },
-        Err(error) if error.use_stderr() => {
+        Err(mut error) if error.use_stderr() => {
+            hide_password(&mut error);
             eprintln!("{name}: {}", one_line(&error.to_string()));
             Err(ExitCode::from(2))
         }
@@ -76,6 +80,15 @@ fn parse<S: Checked>() -> Result<S, ExitCode> {
             let _ = help.print();
             Err(ExitCode::SUCCESS)
         }
+    }
+}
+
+/// Who gives a password where its source is expected must not find it in a log.
+fn hide_password(error: &mut clap::Error) {
+    let argument = error.get(ContextKind::InvalidArg).map(ToString::to_string);
+    if argument.is_some_and(|argument| argument.contains("password")) {
+        let hidden = ContextValue::String("...".to_owned());
+        error.insert(ContextKind::InvalidValue, hidden);
     }
 }
 

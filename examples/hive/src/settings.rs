@@ -1,4 +1,7 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{
+    net::{Ipv6Addr, SocketAddr},
+    time::Duration,
+};
 
 use bellwether_discovery::Peers;
 use bellwether_replication::Address;
@@ -9,6 +12,9 @@ use crate::{
     cli::{Checked, LogFormat},
     password::Password,
 };
+
+/// Longer than anything here may sensibly take.
+const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Keeps a group of Redis servers available without a quorum.
 ///
@@ -241,23 +247,9 @@ impl Checked for Settings {
                 return Err(format!("{user_flag} needs {flag} env:NAME or file:PATH"));
             }
         }
-        if self.lost_after < self.heartbeat * 4 {
-            return Err(format!(
-                "--lost-after ({:?}) must be at least four times --heartbeat ({:?})",
-                self.lost_after, self.heartbeat
-            ));
-        }
-        let positive = [
-            ("--heartbeat", self.heartbeat),
-            ("--down-after", self.down_after),
-            ("--answer-timeout", self.answer_timeout),
-            ("--hold", self.hold),
-            ("--shutdown-timeout", self.shutdown_timeout),
-        ];
-        for (flag, duration) in positive {
-            if duration < Duration::from_millis(10) {
-                return Err(format!("{flag} must be at least 10ms"));
-            }
+        self.check_durations()?;
+        if self.advertise.as_ref().is_some_and(|host| !is_host(host)) {
+            return Err("--advertise must be a host name or an IP address, without a port".into());
         }
         if self.workers == Some(0) || self.max_clients == 0 {
             return Err("--workers and --max-clients must be at least 1".to_owned());
@@ -268,6 +260,42 @@ impl Checked for Settings {
         }
         Ok(())
     }
+}
+
+impl Settings {
+    fn check_durations(&self) -> Result<(), String> {
+        let shortest = Duration::from_millis(10);
+        let ranges = [
+            ("--heartbeat", self.heartbeat, shortest),
+            ("--lost-after", self.lost_after, shortest),
+            ("--form-timeout", self.form_timeout, Duration::ZERO),
+            ("--down-after", self.down_after, shortest),
+            ("--answer-timeout", self.answer_timeout, shortest),
+            ("--hold", self.hold, shortest),
+            ("--shutdown-timeout", self.shutdown_timeout, shortest),
+        ];
+        for (flag, duration, shortest) in ranges {
+            if !(shortest..=LONGEST).contains(&duration) {
+                return Err(format!("{flag} must be from {shortest:?} to {LONGEST:?}"));
+            }
+        }
+        if self.lost_after < self.heartbeat * 4 {
+            return Err(format!(
+                "--lost-after ({:?}) must be at least four times --heartbeat ({:?})",
+                self.lost_after, self.heartbeat
+            ));
+        }
+        Ok(())
+    }
+}
+
+fn is_host(text: &str) -> bool {
+    let address = Address::new(text, 1);
+    address.to_string().parse() == Ok(address) && (!text.contains(':') || is_ipv6(text))
+}
+
+fn is_ipv6(text: &str) -> bool {
+    text.parse::<Ipv6Addr>().is_ok()
 }
 
 #[cfg(test)]
@@ -291,5 +319,9 @@ mod tests {
         assert!(complaint(&["--listen", "0.0.0.0:0"]).contains("--listen"));
         assert!(complaint(&["--hold", "1ms"]).contains("--hold"));
         assert!(complaint(&["--group", ""]).contains("--group"));
+        assert!(complaint(&["--heartbeat", "500000000000y"]).contains("--heartbeat"));
+        for host in ["", "a b", "a:1", "[::1]"] {
+            assert!(complaint(&["--advertise", host]).contains("--advertise"));
+        }
     }
 }
