@@ -11,7 +11,7 @@ use crate::timestamp::Flaw;
 use world::{MS, Micros, Weather, World};
 
 /// After all has healed, one leads and all follow within this.
-const HEALED_WITHIN: Micros = 6000 * MS;
+const HEALED_WITHIN: Micros = 4000 * MS;
 
 /// For how long they do so without a break, before they count as settled.
 const CALM_FOR: Micros = 1500 * MS;
