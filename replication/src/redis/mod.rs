@@ -26,14 +26,34 @@ pub struct RedisOptions {
 
 /// A redis-server from 6.2 on, or a Valkey.
 ///
-/// Keeps one control connection and replaces it when it is lost. A command that is not answered in
-/// time costs the connection, so that no late reply is ever taken for another's (safety rule 9).
+/// Keeps two control connections and replaces each when it is lost. A command that is not answered
+/// in time costs its connection, so that no late reply is ever taken for another's (safety rule 9).
+///
+/// One is for questions and one for orders, because questions to a server that hangs are what costs
+/// a connection, and a new one is not served until the server goes on. On its own connection a
+/// fence waits in the server's buffer: a stopped server that continues runs it in the same turn of
+/// its event loop as the writes that clients have sent meanwhile, before it answers them.
 pub struct Redis {
     address: Address,
     options: RedisOptions,
+    questions: Line,
+    orders: Line,
+}
+
+#[derive(Default)]
+struct Line {
     connection: Mutex<Option<Connection>>,
     /// One caller connects at a time; the others use its connection.
     connecting: tokio::sync::Mutex<()>,
+}
+
+impl Line {
+    fn current(&self) -> Option<Connection> {
+        let connection = self.connection.lock().expect("no holder panics");
+        connection
+            .clone()
+            .filter(|connection| !connection.is_closed())
+    }
 }
 
 impl fmt::Debug for Redis {
@@ -51,21 +71,14 @@ impl Redis {
         Self {
             address,
             options,
-            connection: Mutex::new(None),
-            connecting: tokio::sync::Mutex::new(()),
+            questions: Line::default(),
+            orders: Line::default(),
         }
     }
 
-    fn current(&self) -> Option<Connection> {
-        let connection = self.connection.lock().expect("no holder panics");
-        connection
-            .clone()
-            .filter(|connection| !connection.is_closed())
-    }
-
-    async fn connect(&self) -> Result<Connection, Error> {
-        let _one_at_a_time = self.connecting.lock().await;
-        if let Some(connection) = self.current() {
+    async fn connect(&self, line: &Line) -> Result<Connection, Error> {
+        let _one_at_a_time = line.connecting.lock().await;
+        if let Some(connection) = line.current() {
             return Ok(connection);
         }
         let timeout = self.options.timeout.unwrap_or(Duration::from_secs(1));
@@ -78,28 +91,30 @@ impl Redis {
         let connection = Connection::connect(host, *port, &options)
             .await
             .map_err(|source| self.failed("AUTH", source))?;
-        *self.connection.lock().expect("no holder panics") = Some(connection.clone());
+        *line.connection.lock().expect("no holder panics") = Some(connection.clone());
         Ok(connection)
     }
 
     /// Sends these and returns the replies; errors among them are replies.
     async fn pipeline(
         &self,
+        line: &Line,
         name: &'static str,
         commands: &[Command],
     ) -> Result<Vec<Value>, Error> {
-        let connection = self.connect().await?;
+        let connection = self.connect(line).await?;
         let replies = connection.pipeline(commands.to_vec()).await;
         replies.map_err(|source| self.failed(name, source))
     }
 
-    /// As [`Self::pipeline`], for commands that may run twice: if a connection was lost while
+    /// As [`Self::pipeline`], for questions, which may be asked twice: if a connection was lost while
     /// nobody looked, another is tried before the server is given up.
     async fn query(&self, name: &'static str, commands: &[Command]) -> Result<Vec<Value>, Error> {
-        let had_connection = self.current().is_some();
-        match self.pipeline(name, commands).await {
+        let line = &self.questions;
+        let had_connection = line.current().is_some();
+        match self.pipeline(line, name, commands).await {
             Err(error) if had_connection && lost_only(&error) => {
-                self.pipeline(name, commands).await
+                self.pipeline(line, name, commands).await
             }
             result => result,
         }
@@ -118,7 +133,7 @@ impl Redis {
         commands.push(Command::new("EXEC"));
         commands.push(Command::new("ROLE"));
         let mut replies = self
-            .pipeline(name, &commands)
+            .pipeline(&self.orders, name, &commands)
             .await?
             .into_iter()
             .skip(before.len());
@@ -206,6 +221,8 @@ impl Instance for Redis {
             Command::new("CONFIG").arg("GET").arg("replica-priority"),
         ];
         let mut replies = self.query("INFO", &commands).await?;
+        // If this fails, so will the next order, which reports it.
+        let _ = self.connect(&self.orders).await;
         let priority = replies.pop().unwrap_or(Value::Null);
         let mut text = String::new();
         for reply in replies {
@@ -296,18 +313,24 @@ impl Instance for Redis {
     async fn pause_writes(&self, period: Duration) -> Result<(), Error> {
         let millis = i64::try_from(period.as_millis()).unwrap_or(i64::MAX);
         let pause = Command::new("CLIENT").arg("PAUSE").arg(millis).arg("WRITE");
-        let reply = self.pipeline("CLIENT PAUSE", &[pause]).await?.remove(0);
+        let reply = self
+            .pipeline(&self.orders, "CLIENT PAUSE", &[pause])
+            .await?
+            .remove(0);
         self.check("CLIENT PAUSE", reply).map(drop)
     }
 
     async fn resume_writes(&self) -> Result<(), Error> {
         let resume = Command::new("CLIENT").arg("UNPAUSE");
-        let reply = self.pipeline("CLIENT UNPAUSE", &[resume]).await?.remove(0);
+        let reply = self
+            .pipeline(&self.orders, "CLIENT UNPAUSE", &[resume])
+            .await?
+            .remove(0);
         self.check("CLIENT UNPAUSE", reply).map(drop)
     }
 
     async fn lost(&self) {
-        if let Some(connection) = self.current() {
+        if let Some(connection) = self.questions.current() {
             connection.closed().await;
         }
     }

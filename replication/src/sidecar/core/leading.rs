@@ -16,6 +16,9 @@ use crate::{
 /// How long a successor waits for the last writes of a primary that it has fenced.
 const CATCH_UP: Duration = Duration::from_millis(100);
 
+/// How often a server that answers and could not be fenced is looked at and told again.
+const FENCE_RETRIES: u8 = 3;
+
 /// How long a server may claim to be primary before the leader fences it: an agent beside it that
 /// lives does so first, and two leaders that meet settle first.
 const ROGUE_AFTER: Duration = Duration::from_secs(1);
@@ -29,6 +32,10 @@ pub(super) struct Spell {
     pub(super) term: Term,
     pub(super) until: Option<Instant>,
     stage: Stage,
+    /// The servers that were told to be replicas, whatever came of it.
+    fenced: BTreeSet<String>,
+    /// How often that may be tried again.
+    retries: u8,
     pub(super) resigned: bool,
 }
 
@@ -41,11 +48,10 @@ enum Stage {
     /// Waiting until these members' servers are fenced, or could not be.
     Fencing {
         waiting: BTreeSet<String>,
-        fenced: Vec<String>,
+        failed: bool,
     },
     /// Waiting for the last writes of servers that were fenced, then for a last look.
     CatchingUp {
-        fenced: Vec<String>,
         since: Instant,
         until: Instant,
     },
@@ -65,6 +71,8 @@ impl Spell {
             term,
             until,
             stage: Stage::Looking { since: now },
+            fenced: BTreeSet::new(),
+            retries: FENCE_RETRIES,
             resigned: false,
         }
     }
@@ -91,11 +99,6 @@ impl Spell {
 impl Core {
     pub(super) fn decide_leading(&mut self) {
         let lapsed = self.has_lapsed();
-        let catch_up = if self.flawed(Flaw::SkipsCatchingUp) {
-            Duration::ZERO
-        } else {
-            CATCH_UP
-        };
         let Phase::Leading(spell) = &mut self.phase else {
             return;
         };
@@ -109,26 +112,15 @@ impl Core {
                 self.look(since);
             }
             Stage::Fencing { waiting, .. } if !waiting.is_empty() => {}
-            Stage::Fencing { fenced, .. } => {
-                let wait = if fenced.is_empty() {
-                    Duration::ZERO
-                } else {
-                    catch_up
-                };
-                spell.stage = Stage::CatchingUp {
-                    fenced: fenced.clone(),
-                    since: self.now,
-                    until: self.now + wait,
-                };
+            Stage::Fencing { failed: true, .. } if spell.retries > 0 => {
+                spell.retries -= 1;
+                spell.stage = Stage::Looking { since: self.now };
                 self.decide_leading();
             }
-            Stage::CatchingUp {
-                fenced,
-                since,
-                until,
-            } => {
-                let (fenced, since, until) = (fenced.clone(), *since, *until);
-                self.catch_up(fenced, since, until);
+            Stage::Fencing { .. } => self.begin_catching_up(self.now),
+            Stage::CatchingUp { since, until } => {
+                let (since, until) = (*since, *until);
+                self.catch_up(since, until);
             }
             Stage::Promoting { .. } => {}
             Stage::Serving { run_id, .. } => {
@@ -160,17 +152,27 @@ impl Core {
         }
         let waiting = self.fence_primaries(since);
         if waiting.is_empty() {
-            self.enter(Stage::CatchingUp {
-                fenced: Vec::new(),
-                since,
-                until: self.now,
-            });
-            return self.decide_leading();
+            return self.begin_catching_up(since);
         }
         self.enter(Stage::Fencing {
             waiting,
-            fenced: Vec::new(),
+            failed: false,
         });
+    }
+
+    /// Goes on with answers from `since`, unless somebody was fenced: then with newer ones.
+    fn begin_catching_up(&mut self, since: Instant) {
+        let skips = self.flawed(Flaw::SkipsCatchingUp);
+        let Phase::Leading(spell) = &mut self.phase else {
+            return;
+        };
+        let (since, until) = if spell.fenced.is_empty() || skips {
+            (since, self.now)
+        } else {
+            (self.now, self.now + CATCH_UP)
+        };
+        spell.stage = Stage::CatchingUp { since, until };
+        self.decide_leading();
     }
 
     /// Fences the servers that claim to be primary, and the last known one even if it does not
@@ -205,38 +207,35 @@ impl Core {
 
     pub(super) fn spell_fenced(&mut self, name: &str, succeeded: bool) {
         if let Phase::Leading(Spell {
-            stage: Stage::Fencing { waiting, fenced },
+            stage: Stage::Fencing { waiting, failed },
+            fenced,
             ..
         }) = &mut self.phase
             && waiting.remove(name)
         {
-            if succeeded {
-                fenced.push(name.to_owned());
-            }
+            fenced.insert(name.to_owned());
+            *failed |= !succeeded;
         }
     }
 
     /// Second look, when no more writes arrive: nobody who could lead may be ahead now.
-    fn catch_up(&mut self, fenced: Vec<String>, since: Instant, until: Instant) {
+    fn catch_up(&mut self, since: Instant, until: Instant) {
         let mut surveyed = self.survey(since);
         let Some(own) = self.own_fit_to_lead(since) else {
             return;
         };
-        if self.now < until {
-            for name in &fenced {
-                surveyed &= self.survey_one(name, since);
+        let waits = self.now < until;
+        if waits {
+            for name in self.fenced() {
+                surveyed &= self.survey_one(&name, since);
             }
         }
         if !surveyed {
             return;
         }
-        if self.now < until && self.misses_writes(&own, &fenced, since) {
+        if waits && self.misses_writes(&own, since) {
             let since = self.now;
-            self.enter(Stage::CatchingUp {
-                fenced,
-                since,
-                until,
-            });
+            self.enter(Stage::CatchingUp { since, until });
             return self.decide_leading();
         }
         if self.yields(&own, since, Offsets::Settled) {
@@ -245,8 +244,16 @@ impl Core {
         self.promote(&own);
     }
 
+    fn fenced(&self) -> BTreeSet<String> {
+        match &self.phase {
+            Phase::Leading(spell) => spell.fenced.clone(),
+            _ => BTreeSet::new(),
+        }
+    }
+
     /// Whether a server that was fenced has writes that are still on their way to ours.
-    fn misses_writes(&self, own: &Inspection, fenced: &[String], since: Instant) -> bool {
+    fn misses_writes(&self, own: &Inspection, since: Instant) -> bool {
+        let fenced = self.fenced();
         let members = fenced.iter().filter_map(|name| self.members.get(name));
         members
             .filter_map(|member| member.answer_since(since))
@@ -399,6 +406,7 @@ impl Core {
 
     /// Gives way to a member whose dataset must be preferred; true if so.
     fn yields(&mut self, own: &Inspection, since: Instant, offsets: Offsets) -> bool {
+        self.inherit_lineage(own, since);
         if let Some((node, theirs)) = self.who_is_ahead(own, since, offsets) {
             let why = format!(
                 "{node} is ahead: {} keys at {}, here {} at {}",

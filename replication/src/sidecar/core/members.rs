@@ -6,7 +6,7 @@ use bellwether_election::{NodeId, Peer};
 
 use super::{Action, Core, Flaw, Inspection, Respondent, Who};
 use crate::{
-    Card, Link, Role, Server,
+    Card, Link, Relation, Role, Server,
     rank::{self, Offsets},
 };
 
@@ -172,6 +172,22 @@ impl Core {
         self.next_survey = self.now + self.config.survey_interval;
         for (name, member) in &mut self.members {
             ask(&mut self.out, name, member);
+        }
+    }
+
+    /// A dataset that contains another's is of its lineage. Without this, preferring some by their
+    /// history and others by their lineage could go round in a circle.
+    pub(super) fn inherit_lineage(&mut self, own: &Inspection, since: Instant) {
+        let contained = |member: &&Member| {
+            member.answer_since(since).is_some_and(|theirs| {
+                let relation = own.position.relation(&theirs.position);
+                theirs.has_data() && matches!(relation, Relation::Same | Relation::Ahead)
+            })
+        };
+        let lineages = self.members.values().filter(contained);
+        let most = lineages.map(|member| member.card.lineage).max();
+        if own.has_data() {
+            self.lineage = self.lineage.max(most.unwrap_or_default());
         }
     }
 

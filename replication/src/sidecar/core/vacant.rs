@@ -59,6 +59,7 @@ impl Core {
         if !surveyed || !self.surveyed_for_data(&own, since) {
             return;
         }
+        self.inherit_lineage(&own, since);
         match self.fitness(&own, since) {
             Ok(()) => self.stand(rank::candidate(&own, self.lineage)),
             Err(why) => self.withdraw(None, &why),

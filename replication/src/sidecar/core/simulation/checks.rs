@@ -299,8 +299,9 @@ impl World {
         if !empty || !server.data.has_data() || self.plan.plain {
             return;
         }
+        let since = server.process_since;
         let minds = self.nodes[node].agent.as_ref().is_some_and(|agent| {
-            let long = agent.runs_since + SECOND <= self.now;
+            let long = agent.runs_since.max(since) + SECOND <= self.now;
             !agent.stopped && (long || agent.followed == Some(of))
         });
         if minds {

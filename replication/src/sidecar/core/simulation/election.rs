@@ -548,10 +548,9 @@ impl World {
             },
             Role::Leading(term) => Leadership::Leading { term: *term, until },
         };
-        if seat.told != leadership {
-            seat.told = leadership.clone();
-            self.step(node, life, Event::Leadership(leadership));
-        }
+        // Also when it is what it was before: a watch tells of a change that was undone.
+        seat.told = leadership.clone();
+        self.step(node, life, Event::Leadership(leadership));
     }
 
     fn tell_peers_of(&mut self, node: usize) {

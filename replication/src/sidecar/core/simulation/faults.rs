@@ -406,7 +406,8 @@ impl World {
         let nodes = self.nodes.len();
         let since = self.now.saturating_sub(500 * MS);
         let together = |a| (0..a).all(|b| self.mesh.connected_since(a, b, since));
-        if self.plan.planned_only() && !(0..nodes).all(together) {
+        let calm = (0..nodes).all(together) && !self.nodes.iter().any(is_switching);
+        if self.plan.planned_only() && !calm {
             return;
         }
         if let Some(agent) = &mut self.nodes[node].agent
@@ -448,4 +449,9 @@ impl World {
         self.ledger.healing = Some(self.now);
         self.after(40 * MS, Happening::Look);
     }
+}
+
+fn is_switching(node: &Node) -> bool {
+    let agent = node.agent.as_ref();
+    agent.is_some_and(|agent| agent.leaving || !agent.switchovers.is_empty())
 }
