@@ -1,5 +1,5 @@
 //! The core in seeded worlds. A failure prints its seed; `BELLWETHER_SEED=n` replays that one, and
-//! tells what happens in it. `BELLWETHER_WORLDS=n` lives through so many.
+//! tells what happens in it. `BELLWETHER_SEEDS=n` sets through how many it lives.
 
 mod network;
 mod node;

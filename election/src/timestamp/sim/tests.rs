@@ -22,9 +22,9 @@ const SCENES: u64 = 100;
 #[test]
 fn worlds_keep_what_is_promised() {
     let since = Instant::now();
-    let count = std::env::var("BELLWETHER_WORLDS").ok();
+    let count = std::env::var("BELLWETHER_SEEDS").ok();
     let count = count.map_or(WORLDS, |count| {
-        count.parse().expect("BELLWETHER_WORLDS is a number")
+        count.parse().expect("BELLWETHER_SEEDS is a number")
     });
     let reports = each(count, |seed| live(seed, None));
     let steps: u64 = reports.iter().map(|report| report.steps).sum();
