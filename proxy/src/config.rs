@@ -26,6 +26,10 @@ pub struct ProxyConfig {
     /// How long a request may wait for a primary, at most. Default 5 s: longer than a failover,
     /// shorter than the patience of common clients.
     pub hold: Duration,
+    /// How long a server that is not the primary any more may still refuse what it was sent, so that
+    /// it can be sent to the next one. Default 100 ms: in a switchover such refusals are on their
+    /// way. A session that waits for an answer of a former primary that hangs waits so much longer.
+    pub linger: Duration,
     /// How long connecting to a server may take, name resolution included. Default 1 s.
     pub connect_timeout: Duration,
     /// Clients that may be connected at one time, over all workers; more are refused with Redis's
@@ -52,6 +56,7 @@ impl ProxyConfig {
             listen,
             workers: if cores <= 2 { 1 } else { cores / 2 },
             hold: Duration::from_secs(5),
+            linger: Duration::from_millis(100),
             connect_timeout: Duration::from_secs(1),
             max_clients: 10_000,
             session_buffer: 1 << 20,

@@ -28,9 +28,8 @@
 //! | answered by a server that had been replaced, or not at all | an error that says that the outcome is unknown. It is never sent again |
 //! | AUTH, HELLO, SELECT, CLIENT SETNAME, CLIENT SETINFO | its answer; the proxy sets the same up on each new connection |
 //!
-//! When the primary changes, the former one gets 50 ms more to refuse what it was sent (500 ms
-//! if it has refused it before): in a switchover such refusals are on their way. Nothing else that
-//! it says then is believed, and nothing is sent to the next primary meanwhile for that session.
+//! When the primary changes, the former one has [`ProxyConfig::linger`] more to refuse what it was
+//! sent: in a switchover such refusals are on their way. Nothing else that it says then is believed.
 //!
 //! A session that holds other state in its server ends with its upstream connection: an open
 //! MULTI or WATCH, CLIENT TRACKING, CLIENT REPLY, a subscription, MONITOR, a command that blocks.

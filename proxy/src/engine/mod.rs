@@ -73,6 +73,7 @@ pub(crate) enum Action {
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
     pub(crate) hold: Duration,
+    pub(crate) linger: Duration,
     pub(crate) connect_timeout: Duration,
     pub(crate) session_buffer: usize,
     pub(crate) replay_buffer: usize,
@@ -83,6 +84,7 @@ impl From<&ProxyConfig> for Settings {
     fn from(config: &ProxyConfig) -> Self {
         Self {
             hold: config.hold,
+            linger: config.linger,
             connect_timeout: config.connect_timeout,
             session_buffer: config.session_buffer,
             replay_buffer: config.replay_buffer,
@@ -341,7 +343,7 @@ impl Engine {
         self.target = target;
         if replaced {
             for session in self.sessions.iter_mut().flatten() {
-                session.retarget(now);
+                session.retarget(now + self.settings.linger);
             }
             self.touch_all();
         }

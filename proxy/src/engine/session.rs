@@ -12,11 +12,6 @@ use super::requests::{Entry, Requests};
 use super::{ClientId, LinkId, Settings, Target};
 use crate::stats::Stats;
 
-/// How long a server that is not the primary any more may still answer what it was sent. In a
-/// switchover its refusals are on their way when the next primary is known already.
-pub(super) const LINGER: Duration = Duration::from_millis(50);
-/// The same for a server that has refused the same requests before: it is alive, and will again.
-const LINGER_REFUSED: Duration = Duration::from_millis(500);
 /// How long a session waits before it connects again, doubling up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
 /// Requests of one session that may be unanswered, besides those of the last read.
@@ -265,14 +260,13 @@ impl Session {
     }
 
     /// There is another primary, or none, from now on.
-    pub(super) fn retarget(&mut self, now: Instant) {
+    pub(super) fn retarget(&mut self, linger_until: Instant) {
         self.connect_at = None;
         self.backoff = BACKOFF.0;
         if self.is_ready() {
             let link = self.link.as_mut().expect("a ready link");
             link.phase = Phase::Stale;
-            let linger = if self.refused { LINGER_REFUSED } else { LINGER };
-            link.linger_until = Some(now + linger);
+            link.linger_until = Some(linger_until);
         } else if self
             .link
             .as_ref()

@@ -2,9 +2,8 @@
 
 use std::time::Duration;
 
-use super::rig::{NOT_EXECUTED, OUTCOME_UNKNOWN, Rig, settings, upstream};
+use super::rig::{LINGER, NOT_EXECUTED, OUTCOME_UNKNOWN, Rig, settings, upstream};
 use crate::engine::Settings;
-use crate::engine::session::LINGER;
 use crate::topology::Topology;
 
 const HOLD: Duration = Duration::from_secs(5);

@@ -174,20 +174,6 @@ fn a_refusal_of_what_is_not_kept_is_delivered() {
     assert_eq!(rig.got(), "");
 }
 
-#[test]
-fn whoever_refused_before_has_longer_to_refuse_again() {
-    let mut rig = Rig::new();
-    rig.say(&["SET a 1"]);
-    rig.server("-READONLY x\r\n");
-    rig.after(PAUSE);
-    assert_eq!(rig.sent(), "SET a 1 | SET a 1");
-    rig.point(2, 2);
-    rig.after(Duration::from_millis(400));
-    assert_eq!(rig.got(), "");
-    rig.server("-READONLY x\r\n");
-    assert_eq!((rig.port, rig.sent().as_str()), (2, "SET a 1"));
-}
-
 /// A client that goes on sending waits; it is not refused because of that.
 #[test]
 fn a_full_buffer_behind_a_refused_command_ends_no_waiting() {

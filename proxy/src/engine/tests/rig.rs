@@ -4,7 +4,6 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use crate::config::ProxyConfig;
-use crate::engine::session::LINGER;
 use crate::engine::{Action, ClientId, Conn, Engine, LinkId, Settings};
 use crate::stats::Stats;
 use crate::topology::{Topology, Upstream};
@@ -13,6 +12,8 @@ pub(super) const OUTCOME_UNKNOWN: &str =
     "-ERR outcome unknown: the primary was lost after this command was sent to it\r\n";
 pub(super) const NOT_EXECUTED: &str =
     "-TRYAGAIN not executed: there was no primary to take this command in time\r\n";
+
+pub(super) const LINGER: Duration = Duration::from_millis(100);
 
 pub(super) fn settings() -> Settings {
     Settings::from(&ProxyConfig::new(([127, 0, 0, 1], 0).into()))
