@@ -19,6 +19,7 @@ use crate::encode;
 use crate::error::{Cause, Error};
 use crate::limits::Limits;
 use crate::pushes::PushSender;
+use crate::socket;
 use crate::value::Value;
 
 /// Pipelines in flight at one time. Control traffic has a handful.
@@ -114,6 +115,14 @@ impl Driver {
 
     /// Returns why the connection is lost, or `None` when nobody holds it any more.
     async fn serve(&mut self, mut stream: TcpStream) -> Option<Cause> {
+        let cause = self.exchange(&mut stream).await;
+        if !self.flights.is_empty() {
+            socket::discard_unsent(&stream);
+        }
+        cause
+    }
+
+    async fn exchange(&mut self, stream: &mut TcpStream) -> Option<Cause> {
         let (mut reader, mut writer) = stream.split();
         loop {
             self.input.reserve(READ);

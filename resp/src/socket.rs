@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use socket2::{SockRef, TcpKeepalive};
 use tokio::net::TcpStream;
+use tracing::debug;
 
 /// A peer that vanished is noticed after 15 + 3 × 5 seconds of silence, also
 /// when no command is in flight.
@@ -22,6 +23,15 @@ pub(crate) async fn open(host: &str, port: u16) -> io::Result<TcpStream> {
         .with_retries(KEEPALIVE_RETRIES);
     SockRef::from(&stream).set_tcp_keepalive(&keepalive)?;
     Ok(stream)
+}
+
+/// Makes closing give up what the other host has not received yet. Otherwise the kernel goes on
+/// trying for minutes, and a command that was given up would run when a cut network heals. What was
+/// received, a server that hangs still runs.
+pub(crate) fn discard_unsent(stream: &TcpStream) {
+    if let Err(error) = SockRef::from(stream).set_linger(Some(Duration::ZERO)) {
+        debug!(%error, "cannot discard what is unsent");
+    }
 }
 
 /// Host and port as one writes them.
