@@ -23,9 +23,6 @@ const FENCE_RETRIES: u8 = 3;
 /// lives does so first, and two leaders that meet settle first.
 const ROGUE_AFTER: Duration = Duration::from_secs(1);
 
-/// How long a member whose server was fenced by a leader that it cannot see holds back.
-const DEPOSED: Duration = Duration::from_secs(5);
-
 /// One spell of leadership.
 #[derive(Debug)]
 pub(super) struct Spell {
@@ -304,7 +301,7 @@ impl Core {
             let term = spell.term;
             spell.stage = Stage::Serving { term, run_id };
             self.served = true;
-            self.deposed_until = None;
+            self.deposed = None;
             self.lineage = self.lineage.max(term);
             self.explain(
                 format!("serve in term {term}"),
@@ -331,7 +328,7 @@ impl Core {
             }
             self.served = false;
             if !self.flawed(Flaw::IgnoresDeposition) {
-                self.deposed_until = Some(self.now + DEPOSED);
+                self.deposed = Some(self.now);
             }
             return self.withdraw(None, "somebody made the own server a replica");
         }

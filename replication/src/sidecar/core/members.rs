@@ -129,15 +129,17 @@ impl Core {
         settled
     }
 
-    /// As [`Self::survey`], for every server that is known if the own one is empty: data counts
-    /// whoever runs beside it (rule 7).
-    pub(super) fn surveyed_for_data(&mut self, own: &Inspection, since: Instant) -> bool {
+    /// As [`Self::survey`], for every server that is known, whoever runs beside it.
+    pub(super) fn survey_everybody(&mut self, since: Instant) -> bool {
         let names: Vec<String> = self.members.keys().cloned().collect();
-        let since = since.min(self.unled_since);
-        own.has_data()
-            || names.iter().fold(true, |settled, name| {
-                self.survey_one(name, since) && settled
-            })
+        let ask = |settled, name: &String| self.survey_one(name, since) && settled;
+        names.iter().fold(true, ask)
+    }
+
+    /// Whether all who may have data have been asked; all have if the own server has some
+    /// (rule 7).
+    pub(super) fn surveyed_for_data(&mut self, own: &Inspection, since: Instant) -> bool {
+        own.has_data() || self.survey_everybody(since.min(self.unled_since))
     }
 
     /// As [`Self::survey`], for the server that last served, whoever runs beside it.
@@ -241,17 +243,13 @@ impl Core {
     }
 
     /// Another server that claims to be primary, its agent seen or not.
-    pub(super) fn who_is_primary(&self) -> Option<&String> {
+    pub(super) fn who_is_primary(&self, since: Instant) -> Option<&String> {
         let claims = |member: &Member| {
-            member
-                .respondent
-                .latest()
-                .is_some_and(Inspection::is_primary)
+            let answer = member.answer_since(since);
+            answer.is_some_and(Inspection::is_primary)
         };
-        self.members
-            .iter()
-            .find(|(_, member)| claims(member))
-            .map(|(name, _)| name)
+        let found = self.members.iter().find(|(_, member)| claims(member));
+        found.map(|(name, _)| name)
     }
 
     /// Fences a member's server, once at a time.

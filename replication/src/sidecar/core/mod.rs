@@ -176,9 +176,8 @@ pub(crate) struct Core {
     next_survey: Instant,
     /// Since when nobody led, or the present leader leads.
     unled_since: Instant,
-    /// Another leader, whom this member could not see, took the own server from it: until then it
-    /// does not stand while another server is primary.
-    deposed_until: Option<Instant>,
+    /// When another leader, whom this member could not see, took the own server from it.
+    deposed: Option<Instant>,
     card: Option<Card>,
     view: View,
     last_decision: Option<Decision>,
@@ -210,7 +209,7 @@ impl Core {
             kept: None,
             next_survey: now,
             unled_since: now,
-            deposed_until: None,
+            deposed: None,
             card: None,
             view: View::default(),
             last_decision: None,
@@ -306,7 +305,7 @@ impl Core {
             },
             Leadership::Following { leader, card, term } => {
                 let card = Card::decode(&card);
-                self.deposed_until = None;
+                self.deposed = None;
                 if let Some(card) = &card {
                     self.note_leader(&leader, card);
                 }

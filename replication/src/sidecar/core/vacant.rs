@@ -11,6 +11,13 @@ use crate::{
 /// How often one looks around again while nobody leads.
 const LOOK_AGAIN: Duration = Duration::from_millis(250);
 
+/// How long a member does not stand after a leader that it cannot see took its server: that one is
+/// about to promote another.
+const HOLD_BACK: Duration = Duration::from_secs(1);
+
+/// For how long after that it does not stand while another server is primary.
+const DEPOSED: Duration = Duration::from_secs(5);
+
 #[derive(Debug)]
 pub(super) struct Vacancy {
     /// What is decided rests on answers no older than this.
@@ -56,7 +63,8 @@ impl Core {
         if self.leaving {
             return self.withdraw(None, "this member ends");
         }
-        if !surveyed || !self.surveyed_for_data(&own, since) {
+        let knows_all = self.deposed.is_none() || self.survey_everybody(since);
+        if !surveyed || !knows_all || !self.surveyed_for_data(&own, since) {
             return;
         }
         self.inherit_lineage(&own, since);
@@ -115,8 +123,14 @@ impl Core {
                 theirs.keys, theirs.position, own.keys, own.position
             ));
         }
-        if self.deposed_until.is_some_and(|until| self.now < until)
-            && let Some(name) = self.who_is_primary()
+        let deposed_for = self
+            .deposed
+            .map(|at| self.now.saturating_duration_since(at));
+        if deposed_for.is_some_and(|time| time < HOLD_BACK) {
+            return Err("another leader has just fenced the own server".to_owned());
+        }
+        if deposed_for.is_some_and(|time| time < DEPOSED)
+            && let Some(name) = self.who_is_primary(since)
         {
             return Err(format!(
                 "the server of {name} is primary and this one was deposed"

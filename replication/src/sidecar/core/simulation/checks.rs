@@ -222,7 +222,9 @@ impl World {
                 && said.position.relation(&here) == Relation::Ahead
                 && said.position == there
         });
-        if self.forgets_writes_of(node, other) {
+        if self.takes_back(node, other) {
+            self.violate(format!("{who} takes its server back from {them}"));
+        } else if self.forgets_writes_of(node, other) {
             self.violate(format!(
                 "{who} at {here} does not wait for the writes of {them} at {there}"
             ));
@@ -259,6 +261,19 @@ impl World {
                 PING_PONG / SECOND
             ));
         }
+    }
+
+    /// Whether this server was taken by a leader that still leads, just now. A member that hears
+    /// others may be elected by them.
+    fn takes_back(&self, node: usize, other: usize) -> bool {
+        let fenced_by = self.nodes[node].server.fenced_by;
+        let just_now = |(by, at): (usize, Time)| by == other && at + 900 * MS > self.now;
+        let agent = self.nodes[other].agent.as_ref();
+        let alone = (0..self.nodes.len()).all(|third| !self.mesh.connects(node, third));
+        fenced_by.is_some_and(just_now)
+            && alone
+            && self.nodes[other].server.primary
+            && agent.is_some_and(|agent| agent.seat.leads())
     }
 
     /// Whether a server that was fenced just now has writes that are on their way to this one.

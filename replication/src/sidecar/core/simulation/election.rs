@@ -129,6 +129,8 @@ pub(super) struct Mesh(Vec<Vec<Link>>);
 #[derive(Clone, Debug, Default)]
 struct Link {
     up: bool,
+    /// What it will be soon.
+    wanted: bool,
     since: Time,
     stamp: u64,
 }
@@ -216,6 +218,10 @@ impl World {
     pub(super) fn relink_pair(&mut self, a: usize, b: usize, died: bool) {
         let should = self.should_connect(a, b);
         let link = self.mesh.link(a, b);
+        if link.wanted == should && !died {
+            return;
+        }
+        link.wanted = should;
         link.stamp += 1;
         if link.up == should {
             return;

@@ -361,7 +361,7 @@ impl World {
     }
 
     fn isolate(&mut self, nodes: u32, open: bool, all: bool) {
-        self.note(|_| format!("cut {nodes:05b} open: {open}"));
+        self.note(|_| format!("cut {nodes:05b} open: {open}, all: {all}"));
         let side = |node: usize| nodes >> node & 1;
         let now = self.now;
         for a in 0..self.nodes.len() {

@@ -144,6 +144,8 @@ pub(super) struct Server {
     pub(super) was_primary: bool,
     /// When its stream last arrived.
     pub(super) heard: Time,
+    /// Whose agent fenced it last, and when.
+    pub(super) fenced_by: Option<(usize, Time)>,
     /// When it looks after its replication next.
     pub(super) due: Time,
 }
@@ -184,6 +186,7 @@ impl Server {
             role_since: now,
             was_primary: false,
             heard: now,
+            fenced_by: None,
             due: 0,
         }
     }

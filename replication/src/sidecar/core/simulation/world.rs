@@ -586,6 +586,9 @@ impl World {
         if server.loading {
             return Outcome::Failed("LOADING".into());
         }
+        if server.primary {
+            server.fenced_by = Some((from, now));
+        }
         server.fence(Clients::Cut, now);
         self.note(|_| format!("{} server is fenced by {}", name_of(to), name_of(from)));
         self.lose_connection(to);
@@ -623,6 +626,9 @@ impl World {
         let stamp = server.stamp;
         server.obey(order, fresh, now)?;
         let moved = server.stamp != stamp;
+        if matches!(order, Order::Follow(_)) {
+            server.fenced_by = None;
+        }
         self.note(|_| format!("{} server obeys {order:?}", name_of(node)));
         if moved {
             self.connect_soon(node);
