@@ -12,44 +12,44 @@ use bellwether_replication::{Address, Inspection, Instance, Redis, RedisOptions}
 use bellwether_testkit::{self as testkit, Boot, Options, install};
 
 /// How long something may take on an overloaded machine.
-pub const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
-pub fn start(options: Options) -> testkit::Redis {
+pub(crate) fn start(options: Options) -> testkit::Redis {
     install::redis_server().expect("redis-server can be installed");
     testkit::Redis::start(options).expect("it starts")
 }
 
 /// A replica of nowhere.
-pub fn fresh() -> testkit::Redis {
+pub(crate) fn fresh() -> testkit::Redis {
     start(Options::default())
 }
 
-pub fn with_args(args: &[&str]) -> testkit::Redis {
+pub(crate) fn with_args(args: &[&str]) -> testkit::Redis {
     start(Options {
         args: args.iter().map(ToString::to_string).collect(),
         ..Options::default()
     })
 }
 
-pub fn primary() -> testkit::Redis {
+pub(crate) fn primary() -> testkit::Redis {
     start(Options {
         boot: Boot::Plain,
         ..Options::default()
     })
 }
 
-pub fn address(server: &testkit::Redis) -> Address {
+pub(crate) fn address(server: &testkit::Redis) -> Address {
     Address::new("127.0.0.1", server.port())
 }
 
-pub fn instance(server: &testkit::Redis) -> Redis {
+pub(crate) fn instance(server: &testkit::Redis) -> Redis {
     let mut options = RedisOptions::default();
     options.timeout = Some(PATIENCE);
     Redis::new(address(server), options)
 }
 
 /// Looks again and again until there is a value.
-pub async fn eventually<T, F: Future<Output = Option<T>>>(
+pub(crate) async fn eventually<T, F: Future<Output = Option<T>>>(
     what: &str,
     mut look: impl FnMut() -> F,
 ) -> T {
@@ -64,7 +64,7 @@ pub async fn eventually<T, F: Future<Output = Option<T>>>(
 }
 
 /// Inspects until it says what is wanted.
-pub async fn inspected(
+pub(crate) async fn inspected(
     instance: &Redis,
     what: &str,
     wanted: impl Fn(&Inspection) -> bool,
@@ -76,12 +76,12 @@ pub async fn inspected(
 }
 
 /// A client that speaks in lines and sees when it is cut.
-pub struct Client {
+pub(crate) struct Client {
     reader: BufReader<TcpStream>,
 }
 
 impl Client {
-    pub fn of(server: &testkit::Redis) -> Self {
+    pub(crate) fn of(server: &testkit::Redis) -> Self {
         let stream = TcpStream::connect(server.address()).expect("it listens");
         stream.set_read_timeout(Some(PATIENCE)).expect("a timeout");
         Self {
@@ -89,13 +89,13 @@ impl Client {
         }
     }
 
-    pub fn send(&mut self, command: &str) {
+    pub(crate) fn send(&mut self, command: &str) {
         let stream = self.reader.get_mut();
         write!(stream, "{command}\r\n").expect("it is connected");
     }
 
     /// The next line of a reply; `None` once the server has hung up.
-    pub fn line(&mut self) -> Option<String> {
+    pub(crate) fn line(&mut self) -> Option<String> {
         let mut line = String::new();
         match self.reader.read_line(&mut line) {
             Ok(0) => None,
@@ -105,7 +105,7 @@ impl Client {
         }
     }
 
-    pub fn ask(&mut self, command: &str) -> Option<String> {
+    pub(crate) fn ask(&mut self, command: &str) -> Option<String> {
         self.send(command);
         self.line()
     }
