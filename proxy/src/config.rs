@@ -35,6 +35,9 @@ pub struct ProxyConfig {
     /// Clients that may be connected at one time, over all workers; more are refused with Redis's
     /// own error. Default 10,000, as Redis's `maxclients`.
     pub max_clients: usize,
+    /// Whether clients of other machines are refused with Redis's own error, as in its protected
+    /// mode. Default no.
+    pub local_only: bool,
     /// Bytes of one session that may wait in each direction: requests for the server, and replies
     /// for the client. Beyond, the proxy stops reading from the other side. Default 1 MiB, at
     /// least 128 KiB. One read, at most 64 KiB, may come on top.
@@ -59,6 +62,7 @@ impl ProxyConfig {
             linger: Duration::from_millis(100),
             connect_timeout: Duration::from_secs(1),
             max_clients: 10_000,
+            local_only: false,
             session_buffer: 1 << 20,
             replay_buffer: 1 << 20,
             worker_buffer: 64 << 20,

@@ -31,10 +31,16 @@ const LAST_READS: usize = 128;
 /// How long to wait when the system refuses to accept, mostly for lack of file descriptors.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
+/// Redis's own error begins so.
+const DENIED: &[u8] =
+    b"-DENIED this proxy is in protected mode: it has no password, and serves only \
+    clients of its own machine\r\n";
+
 /// What the workers of a proxy share.
 #[derive(Debug)]
 pub(crate) struct Shared {
     pub(crate) max_clients: usize,
+    pub(crate) local_only: bool,
     pub(crate) clients: AtomicUsize,
 }
 
@@ -154,6 +160,12 @@ async fn connect(to: Upstream, within: Duration) -> io::Result<TcpStream> {
     })
 }
 
+/// One that has gone again is as good as a stranger.
+fn is_local(stream: &TcpStream) -> bool {
+    let peer = stream.peer_addr();
+    peer.is_ok_and(|peer| peer.ip().to_canonical().is_loopback())
+}
+
 impl Driver {
     fn topology(&mut self, topology: &Arc<Topology>) {
         let primary = topology
@@ -165,6 +177,11 @@ impl Driver {
     }
 
     fn accept(&mut self, stream: TcpStream) {
+        if self.shared.local_only && !is_local(&stream) {
+            let said = stream.try_write(DENIED);
+            debug!(?said, "refused a client of another machine: protected mode");
+            return;
+        }
         if self.shared.clients.fetch_add(1, Ordering::Relaxed) >= self.shared.max_clients {
             self.shared.clients.fetch_sub(1, Ordering::Relaxed);
             // As in Redis: said if it can be said at once.

@@ -65,6 +65,7 @@ impl Proxy {
         let clients = AtomicUsize::new(0);
         let shared = Arc::new(Shared {
             max_clients: config.max_clients,
+            local_only: config.local_only,
             clients,
         });
         let start = |listener| {

@@ -31,13 +31,13 @@ pub(crate) async fn host(
                 return address.to_string();
             }
         }
-        if !std::mem::replace(&mut said, true) {
+        // Ends early if the peers change; their source never ends before this task.
+        let news = timeout(TRY_AGAIN, peers.changed()).await;
+        if news.is_err() && !std::mem::replace(&mut said, true) {
             warn!(
                 "no peer is known yet by an address that can be reached; set --advertise to go on without"
             );
         }
-        // Ends early if the peers change; their source never ends before this task.
-        let _ = timeout(TRY_AGAIN, peers.changed()).await;
     }
 }
 

@@ -132,6 +132,7 @@ impl Proxies {
             config.hold = settings.hold;
             config.max_clients = settings.max_clients;
             config.workers = settings.workers.unwrap_or(config.workers);
+            config.local_only = settings.is_protected();
             config
         };
         let primary = Proxy::start(config(settings.listen), outlets.to_primary.subscribe());

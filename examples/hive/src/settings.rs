@@ -263,6 +263,10 @@ impl Checked for Settings {
 }
 
 impl Settings {
+    pub(crate) fn is_protected(&self) -> bool {
+        self.protected_mode == YesNo::Yes && self.redis_password_from.is_none()
+    }
+
     fn check_durations(&self) -> Result<(), String> {
         let shortest = Duration::from_millis(10);
         let ranges = [

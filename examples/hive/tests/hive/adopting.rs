@@ -87,11 +87,7 @@ fn a_server_with_data_joins_an_empty_group() -> Result<()> {
 /// it.
 #[test]
 fn those_who_return_with_data_do_not_follow_an_empty_primary() -> Result<()> {
-    let mut options = three();
-    options.redis = ["--appendonly", "yes", "--appendfsync", "always"]
-        .map(str::to_owned)
-        .to_vec();
-    with_group(&options, |group| {
+    with_group(&persistent(), |group| {
         settled(group)?;
         let _: String = ask(group.nodes[0].proxy, &["SET", "old", "data"])?;
         has(group, "old", "data")?;
@@ -110,4 +106,51 @@ fn those_who_return_with_data_do_not_follow_an_empty_primary() -> Result<()> {
         ensure!(now != 2, "the empty server is primary");
         has(group, "old", "data")
     })
+}
+
+/// A power cut: every process is gone at once, and the files stay. The replica that lagged must not
+/// lead.
+#[test]
+fn all_nodes_killed_at_once_return_with_what_they_had() -> Result<()> {
+    with_group(&persistent(), |group| {
+        let primary = settled(group)?;
+        let (lagging, equal) = ((primary + 1) % 3, (primary + 2) % 3);
+        let _: String = ask(group.nodes[0].proxy, &["SET", "old", "data"])?;
+        has(group, "old", "data")?;
+        let node = &mut group.nodes[lagging];
+        node.agent.kill()?;
+        node.redis.kill()?;
+        for number in 0..100 {
+            let number = number.to_string();
+            let _: u64 = ask(group.nodes[equal].proxy, &["RPUSH", "late", &number])?;
+        }
+        for node in &mut group.nodes {
+            node.agent.kill()?;
+            node.redis.kill()?;
+        }
+        // The one that lagged has a head start, but not enough to go without the others.
+        for index in [lagging, equal, primary] {
+            let node = &mut group.nodes[index];
+            node.redis.restart(Data::Keep, Boot::ReplicaOfNowhere)?;
+            node.restart_agent()?;
+        }
+        let now = settled(group)?;
+        ensure!(now != lagging, "the one that lagged is primary");
+        has(group, "old", "data")?;
+        until(PATIENCE, "the late writes everywhere", || {
+            for node in &group.nodes {
+                let length = node.redis.command(&["LLEN", "late"])?;
+                ensure!(length == "100", "{} has {length}", node.name);
+            }
+            Ok(())
+        })
+    })
+}
+
+fn persistent() -> GroupOptions {
+    let mut options = three();
+    options.redis = ["--appendonly", "yes", "--appendfsync", "always"]
+        .map(str::to_owned)
+        .to_vec();
+    options
 }

@@ -213,6 +213,35 @@ fn agent_terminated() -> Result<()> {
     })
 }
 
+/// Every node in turn is ended in order and started anew without its data, as when its image is
+/// replaced: nothing is lost.
+#[test]
+fn rolled_over_node_by_node() -> Result<()> {
+    with_group(&three(), |group| {
+        settled(group)?;
+        let route = InTurn::new(group.nodes.iter().map(|node| node.proxy));
+        let writer = Writer::start(route, WriterOptions::new("numbers"));
+        for index in 0..3 {
+            let primary = settled(group)?;
+            grows(&group.nodes[primary].redis, "numbers", 100)?;
+            let node = &mut group.nodes[index];
+            node.agent.terminate()?;
+            let ended = node.agent.wait(PATIENCE)?;
+            ensure!(ended.success(), "the agent ended with {ended}");
+            node.redis.terminate()?;
+            node.restart_redis_empty(Boot::ReplicaOfNowhere)?;
+            node.restart_agent()?;
+        }
+        let primary = settled(group)?;
+        let record = writer.finish();
+        let kept = kept(&record, &group.nodes[primary].redis)?;
+        ensure!(kept.missing.is_empty(), "{} missing", kept.missing.len());
+        // A client learns by its next command that the node it was connected to has ended.
+        ensure!(record.errors.len() <= 3, "{:?}", record.errors);
+        Ok(())
+    })
+}
+
 /// What happens to a replica's node is nothing to clients of the others.
 #[test]
 fn a_replicas_node_killed_and_back() -> Result<()> {

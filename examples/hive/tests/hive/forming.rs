@@ -1,12 +1,19 @@
 //! Groups from cold: who is primary, and what clients of every node can do.
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::{
+    io::Read,
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+};
 
 use anyhow::{Context, Result, ensure};
-use bellwether_testkit::{Group, GroupOptions, install, ports, until};
+use bellwether_testkit::{
+    Boot, Group, GroupOptions, Network, Options, Program, Redis, install, networks_or_skip, ports,
+    until,
+};
 
 use crate::scene::{
-    Lone, LoneOptions, PATIENCE, ask, logs, ready, settled, status, three, turn, with_group,
+    AGENT, Lone, LoneOptions, PATIENCE, ask, http, logs, ready, settled, status, three, turn,
+    with_group,
 };
 
 fn forms(nodes: usize) -> Result<()> {
@@ -87,6 +94,33 @@ fn one_serves_alone() -> Result<()> {
     )
 }
 
+/// Agents whose servers are not there yet say so, and serve when they are.
+#[test]
+fn servers_that_start_after_their_agents() -> Result<()> {
+    with_group(&three(), |group| {
+        for node in &mut group.nodes {
+            node.agent.kill()?;
+            node.redis.kill()?;
+        }
+        for node in &mut group.nodes {
+            node.restart_agent()?;
+        }
+        for node in &group.nodes {
+            until(PATIENCE, "the missing server to show", || {
+                let (code, body) = http(node.admin, "GET /readyz")?;
+                let address = node.redis.address().to_string();
+                ensure!(code == 503 && body.contains(&address), "{code} {body}");
+                Ok(())
+            })?;
+        }
+        for node in &mut group.nodes {
+            node.restart_redis_empty(Boot::ReplicaOfNowhere)?;
+        }
+        let primary = settled(group)?;
+        serves_everywhere(group, primary)
+    })
+}
+
 /// Four agents that all know each other's addresses, two of each group.
 #[test]
 fn groups_of_different_names_never_mix() -> Result<()> {
@@ -137,4 +171,40 @@ fn apart(nodes: &[Lone]) -> Result<()> {
     // Nothing has moved meanwhile.
     ensure!(primary_of([0, 2])? == red && primary_of([1, 3])? == blue);
     Ok(())
+}
+
+/// Without a password, and not told otherwise, an agent serves its own machine only.
+#[test]
+fn protected_mode_refuses_other_machines() -> Result<()> {
+    if !networks_or_skip("protected_mode_refuses_other_machines") {
+        return Ok(());
+    }
+    let _turn = turn();
+    install::redis_server()?;
+    let network = Network::new(1)?;
+    let host = &network.hosts()[0];
+    let redis = Redis::start(Options {
+        host: Some(host.clone()),
+        ..Options::default()
+    })?;
+    let port = ports::free()?;
+    let _agent = Program::new(AGENT)
+        .args(["--redis", &format!("127.0.0.1:{}", redis.port())])
+        .args(["--listen", &format!("0.0.0.0:{port}")])
+        .args(["--peers", &format!("{}:3000", host.address)])
+        .namespace(&host.namespace)
+        .spawn()?;
+    let outside = SocketAddr::new(host.management, port);
+    until(PATIENCE, "another machine to be refused", || {
+        // Said before anything is asked.
+        let mut said = String::new();
+        TcpStream::connect(outside)?.read_to_string(&mut said)?;
+        ensure!(said.starts_with("-DENIED "), "{said}");
+        Ok(())
+    })?;
+    let own = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+    host.run(|| {
+        let _: String = ask(own, &["SET", "a", "1"])?;
+        Ok(())
+    })
 }
