@@ -4,7 +4,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 mod dial;
@@ -19,7 +19,7 @@ use crate::{
     },
 };
 
-use dial::{RETRY, RETRY_FOREIGN, Route, leads_to};
+use dial::{RETRY_FOREIGN, Route, leads_to};
 
 /// Peers and named addresses beyond this number are turned away.
 pub(crate) const MAX_PEERS: usize = 64;
@@ -254,13 +254,13 @@ impl Mesh {
     /// A connection is gone: its member is redialled at once, and lost only if that fails. One
     /// that brought nothing was turned away at the other end, which need not be asked so often.
     pub(crate) fn close(&mut self, now: Instant, connection: ConnectionId) {
+        let draw = self.draw();
         for (node, link) in &mut self.links {
             let Some(closed) = link.connections.remove(&connection) else {
                 continue;
             };
             if link.connections.is_empty() {
                 tracing::debug!(%node, "disconnected");
-                let due = if closed.proven { now } else { now + RETRY };
                 if link.state.is_none() && self.warned.as_ref() != Some(node) {
                     tracing::warn!(
                         %node,
@@ -271,7 +271,13 @@ impl Mesh {
                 }
                 let routes = self.routes.iter_mut();
                 for (_, route) in routes.filter(|(at, route)| leads_to(at, route, node, link)) {
-                    route.due = route.due.map(|_| due);
+                    let pause = if closed.proven {
+                        route.failures = 0;
+                        Duration::ZERO
+                    } else {
+                        route.back_off(draw)
+                    };
+                    route.due = route.due.map(|_| now + pause);
                 }
             }
         }

@@ -8,8 +8,12 @@ use crate::{
     timestamp::{core::Action, message::Address},
 };
 
-/// From a failed dial to the next; varied by half of it either way.
-pub(super) const RETRY: Duration = Duration::from_millis(100);
+/// From a failed dial to the next, once several have failed; varied by half of it either way.
+const RETRY: Duration = Duration::from_millis(100);
+
+/// The same after the first failure, doubled with each: a process that is being killed may accept
+/// and reset for a moment before it refuses, and one that starts may refuse for a moment.
+const FIRST_RETRY: Duration = Duration::from_millis(5);
 
 /// The same where something answers that does not belong to us.
 pub(super) const RETRY_FOREIGN: Duration = Duration::from_secs(1);
@@ -21,16 +25,30 @@ pub(super) struct Route {
     pub(super) node: Option<NodeId>,
     /// When to dial; `None` while a dial is under way.
     pub(super) due: Option<Instant>,
+    /// How often dialling has come to nothing since it last brought a snapshot.
+    pub(super) failures: u32,
+}
+
+impl Route {
+    /// How long to wait before the next dial, after one more that came to nothing.
+    pub(super) fn back_off(&mut self, draw: f64) -> Duration {
+        let pause = RETRY.min(FIRST_RETRY * (1 << self.failures.min(8)));
+        self.failures += 1;
+        pause / 2 + pause.mul_f64(draw)
+    }
 }
 
 impl Mesh {
     /// A dial came to nothing.
     pub(crate) fn fail(&mut self, now: Instant, address: &Address, failure: Failure) {
-        let pause = match failure {
-            Failure::Refused | Failure::Silent => RETRY / 2 + RETRY.mul_f64(self.draw()),
-            Failure::Foreign => RETRY_FOREIGN,
-        };
-        self.postpone(now, Some(address), pause);
+        let draw = self.draw();
+        if let Some(route) = self.routes.get_mut(address) {
+            let pause = match failure {
+                Failure::Refused | Failure::Silent => route.back_off(draw),
+                Failure::Foreign => RETRY_FOREIGN,
+            };
+            route.due = Some(now + pause);
+        }
         if failure != Failure::Refused {
             return;
         }
@@ -72,6 +90,7 @@ impl Mesh {
                 Route {
                     node: link.map(|(node, _)| node.clone()),
                     due: Some(now),
+                    failures: 0,
                 }
             });
         }
@@ -103,7 +122,7 @@ impl Mesh {
     }
 
     /// The next number from 0 to 1 of a xorshift sequence.
-    fn draw(&mut self) -> f64 {
+    pub(super) fn draw(&mut self) -> f64 {
         self.jitter ^= self.jitter << 13;
         self.jitter ^= self.jitter >> 7;
         self.jitter ^= self.jitter << 17;
