@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep_until, timeout};
-use tracing::{debug, info, warn};
+use tracing::{debug, info, trace, warn};
 
 use crate::engine::{Action, Conn, Engine, LinkId, Settings, TOO_MANY_CLIENTS};
 use crate::ready::{Readiness, ReadyList};
@@ -172,7 +172,8 @@ impl Driver {
             .primary
             .as_ref()
             .map(|upstream| upstream.name.as_str());
-        debug!(term = topology.term, primary, "topology");
+        // A leader renews this with each heartbeat.
+        trace!(term = topology.term, primary, "topology");
         self.engine.topology(Instant::now(), topology);
     }
 
