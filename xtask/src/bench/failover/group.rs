@@ -65,6 +65,11 @@ fn measure(group: &mut Group, began: Instant, fault: Fault) -> Result<Outcome> {
         until(PATIENCE, "every node to serve", || serves(node))?;
     }
     let formed = began.elapsed();
+    // After a full copy Redis may begin the stream of writes up to a second late. That is no part
+    // of any fault here.
+    until(PATIENCE, "the replicas to be in step", || {
+        in_step(group, primary)
+    })?;
 
     let well = group
         .nodes
@@ -188,6 +193,19 @@ fn serves(node: &Node) -> Result<()> {
         .arg("formed")
         .arg(1)
         .query(&mut connection)?;
+    Ok(())
+}
+
+/// Whether every server has what every node has written.
+fn in_step(group: &Group, primary: usize) -> Result<()> {
+    let expected = group.nodes.len().to_string();
+    for (index, node) in group.nodes.iter().enumerate() {
+        let found = node.redis.command(&["LLEN", "formed"])?;
+        ensure!(
+            found == expected,
+            "{index} has {found}, the primary {primary} {expected}"
+        );
+    }
     Ok(())
 }
 
