@@ -31,7 +31,7 @@ enum Task {
     /// Measurements, beside the peers that are installed.
     #[command(subcommand)]
     Bench(bench::Bench),
-    /// The simulators with many more worlds than `test` runs, in release mode.
+    /// The simulators with many more worlds than `test` runs, and the hive's scenes many times over.
     Soak(soak::Arguments),
     /// The fuzz targets, on the stable toolchain.
     Fuzz(fuzz::Arguments),

@@ -1,4 +1,4 @@
-//! `cargo xtask soak`: the simulators, for as long as one likes.
+//! `cargo xtask soak`: the simulators and the worst scenes of the hive, for as long as one likes.
 
 use anyhow::Result;
 
@@ -15,24 +15,41 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "WORLDS", default_value_t = 100_000)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     seeds: u64,
+    /// How often a primary's server is killed and restarted at once without its data.
+    #[arg(long, default_value_t = 50)]
+    restarts: u64,
+    /// How often a network of three hosts is cut, each way, and must heal within two seconds.
+    #[arg(long, default_value_t = 5)]
+    partitions: u64,
 }
 
-/// Runs the simulators of each crate that has some. A failure names its seed.
+/// Runs the simulators of each crate that has some, where a failure names its seed, and what the
+/// hive's tests do a few times only.
 pub(crate) fn run(arguments: &Arguments) -> Result<Summary> {
-    let steps = ["bellwether-election", "bellwether-replication"]
-        .into_iter()
-        .map(|package| {
-            let mut tests = cargo("test --release --locked --all-features --lib");
-            // The simulators are modules named `sim` or `simulation`.
-            tests.args(["--package", package, "::sim"]);
-            tests.env("BELLWETHER_SEEDS", arguments.seeds.to_string());
-            step::run(
-                &format!("{package}, BELLWETHER_SEEDS={}", arguments.seeds),
-                Kind::Tests,
-                tests,
-            )
-        })
-        .collect::<Result<_>>()?;
+    let mut steps = Vec::new();
+    for package in ["bellwether-election", "bellwether-replication"] {
+        let mut tests = cargo("test --release --locked --all-features --lib");
+        // The simulators are modules named `sim` or `simulation`.
+        tests.args(["--package", package, "::sim"]);
+        tests.env("BELLWETHER_SEEDS", arguments.seeds.to_string());
+        let name = format!("{package}, BELLWETHER_SEEDS={}", arguments.seeds);
+        steps.push(step::run(&name, Kind::Tests, tests)?);
+    }
+    let mut tests = cargo("test --release --locked --package bellwether-hive --test hive");
+    tests.args([
+        "--",
+        "--nocapture",
+        "--test-threads=1",
+        "restarts::",
+        "partition::",
+    ]);
+    tests.env("BELLWETHER_RESTARTS", arguments.restarts.to_string());
+    tests.env("BELLWETHER_PARTITIONS", arguments.partitions.to_string());
+    let name = format!(
+        "hive, {} restarts, {} cuts",
+        arguments.restarts, arguments.partitions
+    );
+    steps.push(step::run(&name, Kind::Tests, tests)?);
     Ok(Summary {
         steps,
         skipped: Vec::new(),

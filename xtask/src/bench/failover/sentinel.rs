@@ -83,7 +83,7 @@ pub(super) fn try_fault(fault: Fault) -> Result<Outcome> {
     let primaries = primaries(&servers);
     let serving = servers
         .iter()
-        .position(|server| is_primary(server))
+        .position(is_primary)
         .context("there is no primary")?;
     let mut connection = servers[serving].connect()?;
     let comparison = record.compare(&mut connection)?;
