@@ -29,7 +29,7 @@ pub(super) struct Spell {
     pub(super) term: Term,
     pub(super) until: Option<Instant>,
     stage: Stage,
-    /// The servers that were told to be replicas, whatever came of it.
+    /// The servers whose last writes are waited for: they were told to be replicas.
     fenced: BTreeSet<String>,
     /// How often that may be tried again.
     retries: u8,
@@ -148,6 +148,7 @@ impl Core {
             return;
         }
         let waiting = self.fence_primaries(since);
+        self.note_last_writes(&own);
         if waiting.is_empty() {
             return self.begin_catching_up(since);
         }
@@ -202,6 +203,20 @@ impl Core {
         waiting
     }
 
+    /// Whoever fenced the last primary: writes of it may still be on their way.
+    fn note_last_writes(&mut self, own: &Inspection) {
+        let Some(last) = self.last_primary.as_ref().map(|server| &server.name) else {
+            return;
+        };
+        let member = self.members.get(last);
+        let answer = member.and_then(|member| member.answer_since(self.unled_since));
+        if answer.is_some_and(|theirs| has_later_writes(theirs, own))
+            && let Phase::Leading(spell) = &mut self.phase
+        {
+            spell.fenced.insert(last.clone());
+        }
+    }
+
     pub(super) fn spell_fenced(&mut self, name: &str, succeeded: bool) {
         if let Phase::Leading(Spell {
             stage: Stage::Fencing { waiting, failed },
@@ -254,10 +269,7 @@ impl Core {
         let members = fenced.iter().filter_map(|name| self.members.get(name));
         members
             .filter_map(|member| member.answer_since(since))
-            .any(|theirs| {
-                theirs.position.replication_id == own.position.replication_id
-                    && theirs.position.relation(&own.position) == Relation::Ahead
-            })
+            .any(|theirs| has_later_writes(theirs, own))
     }
 
     /// A server that is a primary already is told again: that ends a pause of writes which a former
@@ -425,4 +437,10 @@ impl Core {
             spell.stage = next;
         }
     }
+}
+
+/// Whether a server has writes of our history that ours does not have.
+fn has_later_writes(theirs: &Inspection, own: &Inspection) -> bool {
+    let (theirs, own) = (&theirs.position, &own.position);
+    theirs.replication_id == own.replication_id && theirs.offset > own.offset
 }

@@ -305,7 +305,6 @@ impl Core {
             },
             Leadership::Following { leader, card, term } => {
                 let card = Card::decode(&card);
-                self.deposed = None;
                 if let Some(card) = &card {
                     self.note_leader(&leader, card);
                 }

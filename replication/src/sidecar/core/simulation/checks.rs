@@ -2,7 +2,7 @@
 
 use super::{
     network::Path,
-    world::{Happening, MS, Message, SECOND, Time, World, name_of},
+    world::{Agent, Happening, MS, Message, SECOND, Time, World, name_of},
 };
 use crate::{
     Inspection, Link, Relation, View,
@@ -365,7 +365,12 @@ impl World {
                 agent.switchovers.pop();
             }
         }
-        let resigned = std::mem::take(&mut agent.handed_over);
+        let successor = std::mem::take(&mut agent.handed_over);
+        let stays = |agent: &Agent| Some(&agent.id) == successor.as_ref() && !agent.leaving;
+        let resigned = self
+            .nodes
+            .iter()
+            .any(|node| node.agent.as_ref().is_some_and(stays));
         let Switched { to, .. } = match result {
             Ok(switched) => switched,
             Err(why)

@@ -156,8 +156,8 @@ pub(super) struct Agent {
     pub(super) leaving: bool,
     /// Whom it last told its server to follow.
     pub(super) followed: Option<usize>,
-    /// Whether it resigned in favour of another in the switchover that is under way.
-    pub(super) handed_over: bool,
+    /// In whose favour it resigned in the switchover that is under way.
+    pub(super) handed_over: Option<NodeId>,
     /// When the switchovers began that have not ended.
     pub(super) switchovers: Vec<Time>,
     /// What happened while it was stopped.
@@ -353,7 +353,7 @@ impl World {
             view: View::default(),
             leaving: false,
             followed: None,
-            handed_over: false,
+            handed_over: None,
             switchovers: Vec::new(),
             inbox: Vec::new(),
             tasks: HashMap::new(),
@@ -460,7 +460,7 @@ impl World {
             Action::Campaign(rank) => self.campaign(node, rank),
             Action::Resign(successor) => {
                 if let Some(agent) = &mut self.nodes[node].agent {
-                    agent.handed_over |= agent.seat.leads() && successor.is_some();
+                    agent.handed_over = successor.clone().filter(|_| agent.seat.leads());
                 }
                 self.resign(node, successor);
             }
