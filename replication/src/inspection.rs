@@ -76,20 +76,31 @@ impl Inspection {
         self.keys > 0
     }
 
+    /// Why its dataset cannot be relied on at present, if so.
+    ///
+    /// # Errors
+    ///
+    /// The reason, in a few words.
+    pub fn whole(&self) -> Result<(), &'static str> {
+        if self.loading {
+            Err("it is loading its dataset")
+        } else if self.link() == Some(Link::Syncing) {
+            Err("it is syncing")
+        } else {
+            Ok(())
+        }
+    }
+
     /// Why this server must not become primary whatever the others are, if so.
     ///
     /// # Errors
     ///
     /// The reason, in a few words.
     pub fn fit(&self) -> Result<(), &'static str> {
-        if self.loading {
-            Err("it is loading its dataset")
-        } else if self.link() == Some(Link::Syncing) {
-            Err("it is syncing")
-        } else if self.priority == 0 {
-            Err("its replica-priority is 0")
-        } else {
-            Ok(())
+        self.whole()?;
+        if self.priority == 0 {
+            return Err("its replica-priority is 0");
         }
+        Ok(())
     }
 }

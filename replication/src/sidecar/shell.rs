@@ -296,7 +296,7 @@ impl Sidecar {
         let (server, trouble) = match self.core.own().map(|answer| &answer.result) {
             None => (None, Some("the own server has not answered yet".to_owned())),
             Some(Err(error)) => (None, Some(error.clone())),
-            Some(Ok(own)) => (Some(own.clone()), own.fit().err().map(str::to_owned)),
+            Some(Ok(own)) => (Some(own.clone()), own.whole().err().map(str::to_owned)),
         };
         let members = self.core.answers().map(|(name, member)| {
             let status = MemberStatus {

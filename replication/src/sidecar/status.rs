@@ -20,7 +20,7 @@ pub struct Status {
     pub replicas: Vec<Server>,
     /// What the own server last said.
     pub server: Option<Inspection>,
-    /// Why the own server is not known or not fit, if so.
+    /// Why the own server is not known or cannot be relied on, if so.
     pub trouble: Option<String>,
     /// The other members by name.
     pub members: BTreeMap<String, MemberStatus>,
