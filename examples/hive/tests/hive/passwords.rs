@@ -106,7 +106,7 @@ fn users_of_few_rights_by_file_and_environment() -> Result<()> {
             of.filter(|line| line.contains(flag)).count()
         };
         ensure!(by("copies", "flags=S ") == 2, "{clients}");
-        ensure!(by("agent", "name=bellwether") == 3, "{clients}");
+        ensure!(by("agent", "name=bellwether") >= 3, "{clients}");
         // Everything that an agent does: fail over, hand over, follow.
         group.nodes[old].redis.kill()?;
         let new = settled_without(group, &[old])?;
