@@ -12,6 +12,8 @@ mod leading;
 mod members;
 #[cfg(test)]
 mod simulation;
+#[cfg(test)]
+mod table;
 mod vacant;
 
 use std::{

@@ -2,6 +2,7 @@
 
 use super::{
     network::Path,
+    server::node_at,
     world::{Agent, Happening, MS, Message, SECOND, Time, World, name_of},
 };
 use crate::{
@@ -14,6 +15,8 @@ use crate::{
 
 /// What could be known for this long must be known: longer than the longest wait for an answer.
 const KNOWN: Time = 1_500 * MS;
+/// A server that is wrongly primary must be fenced within this.
+const ROGUE: Time = 3 * SECOND;
 /// After everything is repaired, a group must be whole again within this.
 const RECOVERY: Time = 10 * SECOND;
 /// For how long a group that is whole must give no more orders.
@@ -208,9 +211,18 @@ impl World {
         let (who, them) = (name_of(node), name_of(other));
         let (here, there) = (ours.data.position(), theirs.data.position());
         let empty_over_data = !ours.data.has_data() && theirs.data.has_data();
+        // The one that served last is fenced at once, others when they are noticed.
+        let agent = self.nodes[node].agent.as_ref();
+        let served_last = agent.is_some_and(|agent| agent.last_primary == Some(other));
+        let noticed = self
+            .now
+            .saturating_sub(if served_last { KNOWN } else { ROGUE });
         let rogue = theirs.primary
             && !theirs.plain
-            && theirs.role_since <= long_ago
+            && theirs.role_since.max(theirs.process_since) <= noticed
+            && self
+                .network
+                .reached_since(Path::Orders, node, other, noticed)
             && !self.led_of_late(other);
         let ahead = there.relation(&here) == Relation::Ahead
             && ours.data.has_data() <= theirs.data.has_data();
@@ -282,6 +294,7 @@ impl World {
         ours.link == Link::Up
             && ours.is_attached_to(theirs)
             && !theirs.primary
+            && theirs.of.is_none()
             && theirs.role_since + 90 * MS > self.now
             && theirs.data.id == ours.data.id
             && theirs.data.offset() > ours.data.offset()
@@ -311,6 +324,7 @@ impl World {
     /// A server is about to drop its dataset for a copy of another's.
     pub(super) fn check_overwriting(&mut self, node: usize, of: usize, empty: bool) {
         let server = &self.nodes[node].server;
+        let empty = empty && !self.nodes[of].server.data.has_data();
         if !empty || !server.data.has_data() || self.plan.plain {
             return;
         }
@@ -336,18 +350,13 @@ impl World {
         let excused = server.was_primary && recently(server.role_since)
             || !server.runs()
             || recently(server.process_since);
-        let names_itself = view
-            .primary
-            .as_ref()
-            .is_some_and(|p| p.name == name_of(node));
+        let primary_of = |view: &View| view.primary.as_ref().and_then(|p| node_at(&p.address));
         let agent = self.nodes[node].agent.as_mut().expect("it acts");
-        let named_itself = agent
-            .view
-            .primary
-            .as_ref()
-            .is_some_and(|p| p.name == name_of(node));
-        agent.view = view;
-        if names_itself && !named_itself && !self.nodes[node].server.primary && !excused {
+        let before = primary_of(&std::mem::replace(&mut agent.view, view));
+        let now = primary_of(&agent.view);
+        agent.last_primary = now.or(agent.last_primary);
+        let begins = now == Some(node) && before != now;
+        if begins && !self.nodes[node].server.primary && !excused {
             self.violate(format!(
                 "{} serves although its server is no primary",
                 name_of(node)

@@ -154,6 +154,8 @@ pub(super) struct Agent {
     pub(super) seat: Seat,
     pub(super) view: View,
     pub(super) leaving: bool,
+    /// The primary that it last showed.
+    pub(super) last_primary: Option<usize>,
     /// Whom it last told its server to follow.
     pub(super) followed: Option<usize>,
     /// In whose favour it resigned in the switchover that is under way.
@@ -352,6 +354,7 @@ impl World {
             seat: Seat::new(self.now),
             view: View::default(),
             leaving: false,
+            last_primary: None,
             followed: None,
             handed_over: None,
             switchovers: Vec::new(),

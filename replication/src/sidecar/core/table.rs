@@ -1,0 +1,299 @@
+//! The main paths, event by event. What goes wrong meanwhile is the simulation's.
+
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
+
+use bellwether_election::{Leadership, NodeId, Peer, Term};
+use uuid::Uuid;
+
+use super::{Action, Core, Event, Order, Who};
+use crate::{
+    Address, Card, Clients, Inspection, Link, Position, Role, Server, View, sidecar::SidecarConfig,
+};
+
+/// A core of member `a` and what it wants done, without questions and explanations.
+struct Table {
+    core: Core,
+    now: Instant,
+}
+
+impl Table {
+    #[expect(clippy::disallowed_methods, reason = "any instant will do")]
+    fn new() -> Self {
+        let now = Instant::now();
+        let config = SidecarConfig::new(server("a"));
+        Self {
+            core: Core::new(config, now),
+            now,
+        }
+    }
+
+    /// Lets a little time pass, then something happen; returns the actions that change something.
+    fn on(&mut self, event: Event) -> Vec<Action> {
+        self.now += Duration::from_millis(1);
+        let mut actions = self.core.step(self.now, event);
+        actions.retain(|action| {
+            !matches!(
+                action,
+                Action::Ask(_) | Action::Explain(_) | Action::Announce(_)
+            )
+        });
+        actions
+    }
+
+    fn own_says(&mut self, said: Inspection) -> Vec<Action> {
+        let asked = self.now + Duration::from_millis(1);
+        self.on(Event::Answer {
+            who: Who::Own,
+            asked,
+            answer: Ok(said),
+        })
+    }
+
+    fn b_says(&mut self, answer: Result<Inspection, String>) -> Vec<Action> {
+        let Server { name, address } = server("b");
+        let asked = self.now + Duration::from_millis(1);
+        self.on(Event::Answer {
+            who: Who::Member { name, address },
+            asked,
+            answer,
+        })
+    }
+
+    fn meets_b(&mut self) -> Vec<Action> {
+        let peer = Peer {
+            card: card(None).encode(),
+            leader: None,
+        };
+        self.on(Event::Peers(BTreeMap::from([(b(), peer)])))
+    }
+
+    fn follows_b(&mut self, serving: Option<Term>) -> Vec<Action> {
+        self.on(Event::Leadership(Leadership::Following {
+            leader: b(),
+            card: card(serving).encode(),
+            term: Term(7),
+        }))
+    }
+
+    fn leads(&mut self) -> Vec<Action> {
+        let term = Term(7);
+        self.on(Event::Leadership(Leadership::Leading { term, until: None }))
+    }
+
+    /// Serves as the primary of `b`, which is attached.
+    fn serving() -> Self {
+        let mut table = Self::new();
+        table.meets_b();
+        table.own_says(replica("b", 5));
+        table.b_says(Err("refused".into()));
+        table.leads();
+        table.b_says(Err("refused".into()));
+        assert_eq!(table.own_says(replica("b", 5)), [order(Order::Promote)]);
+        let actions = table.on(Event::Done(Ok(())));
+        assert!(
+            matches!(&actions[..], [.., Action::Publish(view)] if view.primary == Some(server("a"))),
+            "{actions:?}"
+        );
+        table.own_says(primary(5));
+        table.b_says(Ok(replica("a", 5)));
+        table
+    }
+}
+
+fn b() -> NodeId {
+    NodeId {
+        member: "b".into(),
+        incarnation: Uuid::nil(),
+    }
+}
+
+fn server(name: &str) -> Server {
+    Server {
+        name: name.into(),
+        address: Address::new(name, 6379),
+    }
+}
+
+/// The card of `b`.
+fn card(serving: Option<Term>) -> Card {
+    Card {
+        redis: server("b").address,
+        up: true,
+        serving,
+        lineage: Term(0),
+    }
+}
+
+fn at(role: Role, offset: u64) -> Inspection {
+    Inspection {
+        run_id: "first".into(),
+        role,
+        position: Position {
+            replication_id: "history".into(),
+            offset,
+            previous: None,
+        },
+        keys: offset,
+        loading: false,
+        priority: 100,
+        failing_over: false,
+    }
+}
+
+fn primary(offset: u64) -> Inspection {
+    at(Role::Primary, offset)
+}
+
+fn replica(of: &str, offset: u64) -> Inspection {
+    let (of, link) = (server(of).address, Link::Up);
+    at(Role::Replica { of, link }, offset)
+}
+
+fn fenced(offset: u64) -> Inspection {
+    let (host, port) = Address::NOWHERE;
+    let (of, link) = (Address::new(host, port), Link::Down);
+    at(Role::Replica { of, link }, offset)
+}
+
+fn order(order: Order) -> Action {
+    Action::Order(order)
+}
+
+#[test]
+fn one_alone_stands_leads_and_serves_in_this_order() {
+    let mut table = Table::new();
+    table.on(Event::Tick);
+    let actions = table.own_says(fenced(0));
+    assert!(matches!(actions[..], [Action::Campaign(_)]), "{actions:?}");
+    assert_eq!(table.leads(), []);
+    assert_eq!(table.own_says(fenced(0)), [order(Order::Promote)]);
+    let actions = table.on(Event::Done(Ok(())));
+    let [.., Action::Publish(View { term, primary, .. })] = &actions[..] else {
+        panic!("{actions:?}");
+    };
+    assert_eq!((*term, primary), (Term(7), &Some(server("a"))));
+}
+
+#[test]
+fn a_primary_that_answers_is_fenced_before_the_promotion() {
+    let mut table = Table::new();
+    table.meets_b();
+    table.own_says(replica("b", 5));
+    table.b_says(Ok(primary(6)));
+    table.leads();
+    table.own_says(replica("b", 5));
+    let Server { name, address } = server("b");
+    let fence = Action::FenceMember {
+        member: name.clone(),
+        address,
+    };
+    assert_eq!(table.b_says(Ok(primary(6))), [fence]);
+    let result = Ok(());
+    assert_eq!(
+        table.on(Event::Fenced {
+            member: name,
+            result
+        }),
+        []
+    );
+    // Its last write is still on its way, and then there.
+    table.b_says(Ok(fenced(6)));
+    assert_eq!(table.own_says(replica("b", 5)), []);
+    table.b_says(Ok(fenced(6)));
+    assert_eq!(table.own_says(replica("b", 6)), [order(Order::Promote)]);
+}
+
+#[test]
+fn data_is_never_turned_to_an_empty_primary() {
+    for (theirs, turns) in [(primary(0), false), (primary(9), true)] {
+        let mut foreign = theirs;
+        foreign.position.replication_id = "another history".into();
+        let mut table = Table::new();
+        table.meets_b();
+        table.own_says(fenced(5));
+        table.follows_b(Some(Term(7)));
+        table.own_says(fenced(5));
+        let actions = table.b_says(Ok(foreign));
+        let follow = order(Order::Follow(server("b").address));
+        assert_eq!(actions.contains(&follow), turns, "{actions:?}");
+    }
+}
+
+#[test]
+fn a_primary_steps_back_when_another_leads() {
+    let mut table = Table::serving();
+    let actions = table.follows_b(None);
+    let fence = order(Order::Fence(Clients::Cut));
+    assert!(actions.contains(&fence), "{actions:?}");
+}
+
+#[test]
+fn a_restart_under_its_feet_ends_a_leadership() {
+    let mut table = Table::serving();
+    let mut restarted = fenced(0);
+    restarted.run_id = "second".into();
+    let actions = table.own_says(restarted);
+    assert!(actions.contains(&Action::Resign(None)), "{actions:?}");
+    let published = actions
+        .iter()
+        .any(|action| matches!(action, Action::Publish(view) if view.primary.is_none()));
+    assert!(published, "{actions:?}");
+}
+
+#[test]
+fn a_promotion_in_doubt_is_fenced() {
+    let mut table = Table::new();
+    table.own_says(fenced(5));
+    table.leads();
+    assert_eq!(table.own_says(fenced(5)), [order(Order::Promote)]);
+    let actions = table.on(Event::Done(Err("no answer".into())));
+    let fence = order(Order::Fence(Clients::Cut));
+    assert_eq!(actions, [Action::Resign(None), fence]);
+}
+
+#[test]
+fn a_switchover_pauses_matches_fences_verifies_and_resigns() {
+    let mut table = Table::serving();
+    table.on(Event::Switchover { to: None });
+    let actions = table.b_says(Ok(replica("a", 5)));
+    assert!(actions.contains(&order(Order::PauseWrites)), "{actions:?}");
+    table.on(Event::Done(Ok(())));
+    // A write that ran before the pause is waited for.
+    table.own_says(primary(6));
+    assert_eq!(table.b_says(Ok(replica("a", 5))), []);
+    table.now += Duration::from_millis(5);
+    table.on(Event::Tick);
+    table.own_says(primary(6));
+    let fence = order(Order::Fence(Clients::Keep));
+    assert_eq!(table.b_says(Ok(replica("a", 6))), [fence]);
+    table.on(Event::Done(Ok(())));
+    table.own_says(fenced(6));
+    let actions = table.b_says(Ok(replica("a", 6)));
+    assert!(actions.contains(&Action::Resign(Some(b()))), "{actions:?}");
+    // The old primary is shown until the new one serves.
+    let hidden = actions
+        .iter()
+        .any(|action| matches!(action, Action::Publish(view) if view.primary.is_none()));
+    assert!(!hidden, "{actions:?}");
+}
+
+#[test]
+fn a_switchover_that_fails_is_undone() {
+    let mut table = Table::serving();
+    table.on(Event::Switchover {
+        to: Some("b".into()),
+    });
+    let actions = table.b_says(Ok(replica("a", 5)));
+    assert!(actions.contains(&order(Order::PauseWrites)), "{actions:?}");
+    table.on(Event::Done(Ok(())));
+    let actions = table.b_says(Err("gone".into()));
+    assert_eq!(actions[0], order(Order::ResumeWrites));
+    let actions = table.on(Event::Done(Ok(())));
+    assert!(
+        matches!(&actions[..], [Action::SwitchoverEnded(Err(why))] if why.contains("gone")),
+        "{actions:?}"
+    );
+}
