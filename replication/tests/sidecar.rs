@@ -226,8 +226,11 @@ async fn write(handle: Handle, stop: Arc<AtomicBool>) -> Vec<u64> {
 }
 
 fn kept(server: &testkit::Redis) -> Vec<u64> {
-    let text = server.command(&["LRANGE", "log", "0", "-1"]).unwrap();
-    text.lines().map(|line| line.parse().unwrap()).collect()
+    let text = server
+        .command(&["LRANGE", "log", "0", "-1"])
+        .expect("it answers");
+    let number = |line: &str| line.parse().expect("numbers were written");
+    text.lines().map(number).collect()
 }
 
 fn assert_all_kept(server: &testkit::Redis, acknowledged: &[u64]) {

@@ -140,6 +140,10 @@ impl Sidecar {
 
     /// Works until [`Handle::leave`] is asked for and the server needs this agent no longer.
     ///
+    /// # Panics
+    ///
+    /// If an [`Instance`] panics.
+    ///
     /// # Cancel safety
     ///
     /// Dropping it leaves the server as it is, as a crash would.

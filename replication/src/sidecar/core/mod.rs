@@ -271,7 +271,7 @@ impl Core {
             Event::Peers(peers) => self.absorb_peers(peers),
             Event::Lost => self.own_lost = true,
             Event::Answer { who, asked, answer } => self.absorb_answer(who, asked, answer),
-            Event::Done(result) => self.absorb_done(result),
+            Event::Done(result) => self.absorb_done(&result),
             Event::Fenced { member, result } => self.absorb_fenced(&member, result),
             Event::Switchover { to } => self.begin_switchover(to),
             Event::Leave => {
@@ -352,10 +352,10 @@ impl Core {
         respondent.answer = Some(Answer { asked, result });
     }
 
-    fn absorb_done(&mut self, result: Result<(), String>) {
+    fn absorb_done(&mut self, result: &Result<(), String>) {
         let order = self.order.take().expect("an order was under way");
         self.own_valid_from = self.now;
-        match &result {
+        match result {
             Ok(()) => {
                 self.served = match order {
                     Order::Promote => true,
@@ -370,8 +370,8 @@ impl Core {
                 self.explain_grave(format!("could not {}", order.verb()), error.clone());
             }
         }
-        if !self.handover_order_done(&order, &result) {
-            self.spell_order_done(&order, &result);
+        if !self.handover_order_done(&order, result) {
+            self.spell_order_done(&order, result);
         }
         if let Phase::Following(following) = &mut self.phase {
             following.ordered = self.now;

@@ -18,7 +18,7 @@ const KNOWN: Time = 1_500 * MS;
 /// A server that is wrongly primary must be fenced within this.
 const ROGUE: Time = 3 * SECOND;
 /// After everything is repaired, a group must be whole again within this.
-const RECOVERY: Time = 10 * SECOND;
+const RECOVERY: Time = 5 * SECOND;
 /// For how long a group that is whole must give no more orders.
 const REST: Time = 1_500 * MS;
 /// What an agent may do within a second.

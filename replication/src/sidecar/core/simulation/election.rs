@@ -22,7 +22,7 @@ const RIGHT_OF_WAY: Time = SECOND;
 const FORMING: Time = 400 * MS;
 
 /// A step of the election.
-#[derive(Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Vote {
     /// Leases are renewed, what is late is noticed.
     Beat,

@@ -92,7 +92,7 @@ pub(super) enum Kept {
 }
 
 /// Something goes wrong, or right again.
-#[derive(Clone, Debug)]
+#[derive(Clone, Copy, Debug)]
 pub(super) enum Fault {
     /// Whatever the weather brings.
     Strike,

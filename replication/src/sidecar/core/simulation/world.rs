@@ -538,49 +538,35 @@ impl World {
                     },
                 );
             }
-            Process::Running => self.handle(message),
+            Process::Running => self.handle(&message),
         }
     }
 
-    fn handle(&mut self, message: Message) {
-        let Message {
-            from,
-            to,
-            task,
-            ref work,
-            ..
-        } = message;
-        let server = &mut self.nodes[to].server;
-        let outcome = match work {
-            Work::Inspect => Outcome::Said(Box::new(server.inspection())),
+    fn handle(&mut self, message: &Message) {
+        let (from, to, task) = (message.from, message.to, message.task);
+        let outcome = match &message.work {
+            Work::Inspect => Outcome::Said(Box::new(self.nodes[to].server.inspection())),
             Work::Fence => self.fence(from, to),
-            Work::Obey(order) => match self.obey(&message, &order.clone()) {
+            Work::Obey(order) => match self.obey(message, order) {
                 Ok(()) => Outcome::Done,
                 Err(error) => Outcome::Failed(error),
             },
         };
-        let is_order = !matches!(outcome, Outcome::Said(_));
-        if is_order && self.mishap(40) {
-            self.note(|_| format!("{} answer is lost", name_of(to)));
-            self.after(
-                2 * MS,
-                Happening::Reply {
-                    node: from,
-                    task,
-                    outcome: Outcome::Failed("connection lost".into()),
-                },
-            );
-        } else {
-            let delay = self.delay();
-            self.after(
-                delay,
-                Happening::Reply {
-                    node: from,
-                    task,
-                    outcome,
-                },
-            );
-        }
+        let delay = self.delay();
+        let outcome = match outcome {
+            Outcome::Done | Outcome::Failed(_) if self.mishap(40) => {
+                self.note(|_| format!("{} answer is lost", name_of(to)));
+                Outcome::Failed("connection lost".into())
+            }
+            outcome => outcome,
+        };
+        let node = from;
+        let reply = Happening::Reply {
+            node,
+            task,
+            outcome,
+        };
+        self.after(delay, reply);
     }
 
     fn fence(&mut self, from: usize, to: usize) -> Outcome {
@@ -718,7 +704,7 @@ impl World {
             self.nodes[node].server.write(write, now);
         }
         for message in std::mem::take(&mut self.nodes[node].queued) {
-            self.handle(message);
+            self.handle(&message);
         }
         self.connect_soon(node);
         self.replicas_notice(node);
