@@ -69,7 +69,8 @@ impl Core {
             Ok(()) => self.stand(rank::candidate(&own, self.lineage)),
             Err(why) => self.withdraw(None, why),
         }
-        if !self.may_order() {
+        // While it loads it shows no keys, and refuses orders.
+        if own.loading || !self.may_order() {
             return;
         }
         match server {
@@ -98,11 +99,14 @@ impl Core {
             Some(Link::Down)
                 if self.now >= ordered + RELINK_AFTER && self.answers_now(&server.name) =>
             {
-                self.explain(
-                    "follow again",
-                    "the link stays down although the primary answers",
-                );
-                self.give_order(Order::Follow(server.address.clone()));
+                // It may have been restarted empty meanwhile.
+                if !own.has_data() || self.may_replace(own, server) {
+                    self.explain(
+                        "follow again",
+                        "the link stays down although the primary answers",
+                    );
+                    self.give_order(Order::Follow(server.address.clone()));
+                }
             }
             _ => {}
         }
@@ -152,7 +156,9 @@ impl Core {
             return false;
         };
         let answer = member.respondent.answer.as_ref();
-        let theirs = match answer.filter(|answer| answer.asked >= following.since) {
+        let oldest = self.now.checked_sub(self.config.answer_timeout + ASK_AGAIN);
+        let since = oldest.map_or(following.since, |oldest| following.since.max(oldest));
+        let theirs = match answer.filter(|answer| answer.asked >= since) {
             None => {
                 self.ask_member(&server.name);
                 return false;

@@ -1,16 +1,16 @@
 //! What must hold in every world, at every step, and what must come about once all is repaired.
 
 use super::{
+    agent::Agent,
+    ledger::Pace,
+    message::Message,
     network::Path,
     server::node_at,
-    world::{Agent, Happening, MS, Message, SECOND, Time, World, name_of},
+    world::{Happening, MS, SECOND, Time, World, name_of},
 };
 use crate::{
-    Inspection, Link, Relation, View,
-    sidecar::{
-        Switched,
-        core::{Action, Order},
-    },
+    Link, Relation, View,
+    sidecar::{Switched, core::Order},
 };
 
 /// What could be known for this long must be known: longer than the longest wait for an answer.
@@ -29,131 +29,6 @@ const MOST_ORDERS: u32 = 40;
 /// each other would take turns.
 const PING_PONG: Time = 4 * SECOND;
 const MOST_PROMOTIONS: usize = 8;
-
-/// What a client was told about a write.
-#[derive(Clone, Copy, Debug, Default)]
-struct Write {
-    acknowledged: bool,
-    /// Another server was primary too, or a promotion lost it.
-    excused: bool,
-}
-
-/// What an agent did of late.
-#[derive(Clone, Copy, Debug, Default)]
-struct Pace {
-    since: Time,
-    steps: u32,
-    orders: u32,
-}
-
-/// What is remembered of a world in order to judge it.
-#[derive(Debug)]
-pub(super) struct Ledger {
-    writes: Vec<Write>,
-    /// What the agent of the one last heard from the server of the other.
-    heard: Vec<Vec<Option<Inspection>>>,
-    /// Whether the agent of the one has ever been told of the other.
-    met: Vec<Vec<bool>>,
-    paces: Vec<Pace>,
-    /// When an order was last given, or a leader resigned.
-    pub(super) unrest: Time,
-    /// When everything was repaired.
-    pub(super) healing: Option<Time>,
-    whole_since: Option<Time>,
-    /// Clients no longer write.
-    pub(super) calm: bool,
-    pub(super) ended: bool,
-}
-
-impl Ledger {
-    pub(super) fn new(nodes: usize) -> Self {
-        Self {
-            writes: vec![Write::default()],
-            heard: vec![vec![None; nodes]; nodes],
-            met: vec![vec![false; nodes]; nodes],
-            paces: vec![Pace::default(); nodes],
-            unrest: 0,
-            healing: None,
-            whole_since: None,
-            calm: false,
-            ended: false,
-        }
-    }
-
-    pub(super) fn agent_started(&mut self, node: usize) {
-        self.heard[node].fill(None);
-        self.met[node].fill(false);
-    }
-
-    pub(super) fn met(&mut self, a: usize, b: usize) {
-        self.met[a][b] = true;
-        self.met[b][a] = true;
-    }
-
-    pub(super) fn heard(&mut self, node: usize, of: usize, said: &Inspection) {
-        self.heard[node][of] = Some(said.clone());
-    }
-
-    fn new_write(&mut self, write: Write) -> u32 {
-        self.writes.push(write);
-        u32::try_from(self.writes.len() - 1).expect("few writes")
-    }
-
-    pub(super) fn acknowledge(&mut self, excused: bool) -> u32 {
-        self.new_write(Write {
-            acknowledged: true,
-            excused,
-        })
-    }
-
-    pub(super) fn unacknowledged(&mut self) -> u32 {
-        self.new_write(Write::default())
-    }
-
-    /// Acknowledged writes without excuse that are not in `log`.
-    fn missing(&self, log: &[u32]) -> Vec<usize> {
-        let mut there = vec![false; self.writes.len()];
-        for write in log {
-            if let Some(there) = there.get_mut(*write as usize) {
-                *there = true;
-            }
-        }
-        let missing =
-            |(write, there): (&Write, bool)| write.acknowledged && !write.excused && !there;
-        let writes = self.writes.iter().zip(there).enumerate();
-        writes
-            .filter(|(_, pair)| missing(*pair))
-            .map(|(number, _)| number)
-            .collect()
-    }
-
-    fn excuse(&mut self, writes: &[usize]) {
-        for write in writes {
-            self.writes[*write].excused = true;
-        }
-    }
-
-    pub(super) fn stepped(&mut self, node: usize, now: Time) {
-        let pace = &mut self.paces[node];
-        if now - pace.since > SECOND {
-            *pace = Pace {
-                since: now,
-                ..Pace::default()
-            };
-        }
-        pace.steps += 1;
-    }
-
-    pub(super) fn count(&mut self, node: usize, action: &Action, now: Time) {
-        if matches!(
-            action,
-            Action::Order(_) | Action::Resign(_) | Action::FenceMember { .. }
-        ) {
-            self.paces[node].orders += 1;
-            self.unrest = now;
-        }
-    }
-}
 
 impl World {
     pub(super) fn check_pace(&mut self, node: usize) {
@@ -229,7 +104,7 @@ impl World {
         let stands =
             self.stands_since(node, other, 200 * MS) && theirs.is_whole() && theirs.priority > 0;
         let heard = self.ledger.heard[node][other].as_ref();
-        let known = heard.is_some_and(|said| {
+        let known = heard.is_some_and(|(_, said)| {
             said.fit().is_ok()
                 && said.position.relation(&here) == Relation::Ahead
                 && said.position == there
@@ -319,6 +194,26 @@ impl World {
     fn led_of_late(&self, node: usize) -> bool {
         let agent = self.nodes[node].agent.as_ref();
         agent.is_some_and(|agent| agent.seat.leads() || agent.seat.since() + KNOWN > self.now)
+    }
+
+    /// An agent has its server copy another.
+    pub(super) fn check_following(&mut self, node: usize, of: usize) {
+        let agent = self.nodes[node].agent.as_mut().expect("it acts");
+        agent.followed = Some(of);
+        let ours = &self.nodes[node].server.data;
+        let theirs = self.ledger.heard[node][of].as_ref();
+        let drops = theirs.is_some_and(|(at, theirs)| {
+            let relation = theirs.position.relation(&ours.position());
+            let fresh = at + 50 * MS > self.now;
+            fresh && theirs.keys == 0 && !matches!(relation, Relation::Same | Relation::Ahead)
+        });
+        if drops && ours.has_data() {
+            self.violate(format!(
+                "{} turns data to the empty {}",
+                name_of(node),
+                name_of(of)
+            ));
+        }
     }
 
     /// A server is about to drop its dataset for a copy of another's.

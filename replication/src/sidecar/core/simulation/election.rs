@@ -6,14 +6,10 @@ use std::{cmp::Reverse, collections::BTreeMap, time::Instant};
 use bellwether_election::{Leadership, NodeId, Peer, Rank, Term};
 use bytes::Bytes;
 
-use super::{
-    network::Path,
-    world::{Happening, MS, SECOND, Time, World, name_of},
-};
-use crate::sidecar::core::Event;
+use super::world::{Happening, MS, SECOND, Time, World, name_of};
 
 /// How long a leader may act after its last renewal, in worlds with leases.
-const LEASE: Time = 700 * MS;
+pub(super) const LEASE: Time = 700 * MS;
 /// When a vote no longer waits for those who have not spoken.
 const VOTE_TIMEOUT: Time = 500 * MS;
 /// How long a named successor has the right of way.
@@ -58,23 +54,23 @@ pub(super) enum Role {
 #[derive(Debug)]
 pub(super) struct Seat {
     pub(super) role: Role,
-    since: Time,
-    card: Bytes,
-    candidacy: Option<(Rank, Time)>,
-    spoke: bool,
-    highest: Term,
-    forming_until: Time,
-    renewed: Time,
-    minority_since: Option<Time>,
-    handover: Option<Handover>,
-    telling: bool,
-    told: Leadership,
-    telling_peers: bool,
-    told_peers: BTreeMap<NodeId, Peer>,
+    pub(super) since: Time,
+    pub(super) card: Bytes,
+    pub(super) candidacy: Option<(Rank, Time)>,
+    pub(super) spoke: bool,
+    pub(super) highest: Term,
+    pub(super) forming_until: Time,
+    pub(super) renewed: Time,
+    pub(super) minority_since: Option<Time>,
+    pub(super) handover: Option<Handover>,
+    pub(super) telling: bool,
+    pub(super) told: Leadership,
+    pub(super) telling_peers: bool,
+    pub(super) told_peers: BTreeMap<NodeId, Peer>,
 }
 
 #[derive(Clone, Debug)]
-struct Handover {
+pub(super) struct Handover {
     successor: NodeId,
     until: Time,
 }
@@ -122,45 +118,12 @@ impl Seat {
     }
 }
 
-/// Which agents hear each other.
-#[derive(Debug)]
-pub(super) struct Mesh(Vec<Vec<Link>>);
-
-#[derive(Clone, Debug, Default)]
-struct Link {
-    up: bool,
-    /// What it will be soon.
-    wanted: bool,
-    since: Time,
-    stamp: u64,
-}
-
-impl Mesh {
-    pub(super) fn new(nodes: usize) -> Self {
-        Self(vec![vec![Link::default(); nodes]; nodes])
-    }
-
-    fn link(&mut self, a: usize, b: usize) -> &mut Link {
-        &mut self.0[a.min(b)][a.max(b)]
-    }
-
-    pub(super) fn connects(&self, a: usize, b: usize) -> bool {
-        self.0[a.min(b)][a.max(b)].up
-    }
-
-    /// Whether these two have been connected since `since`.
-    pub(super) fn connected_since(&self, a: usize, b: usize, since: Time) -> bool {
-        let link = &self.0[a.min(b)][a.max(b)];
-        link.up && link.since <= since
-    }
-}
-
 impl World {
-    fn seat(&mut self, node: usize) -> &mut Seat {
+    pub(super) fn seat(&mut self, node: usize) -> &mut Seat {
         &mut self.nodes[node].agent.as_mut().expect("it is there").seat
     }
 
-    fn runs(&self, node: usize) -> bool {
+    pub(super) fn runs(&self, node: usize) -> bool {
         self.nodes[node]
             .agent
             .as_ref()
@@ -203,40 +166,6 @@ impl World {
         self.seat(node).card = card;
         self.tell_peers_of(node);
         self.decide_soon();
-    }
-
-    // Who hears whom.
-
-    /// The agent was started, ended, stopped, continued, cut off or reconnected.
-    pub(super) fn relink(&mut self, node: usize, died: bool) {
-        for other in (0..self.nodes.len()).filter(|other| *other != node) {
-            self.relink_pair(node, other, died);
-        }
-        self.decide_soon();
-    }
-
-    pub(super) fn relink_pair(&mut self, a: usize, b: usize, died: bool) {
-        let should = self.should_connect(a, b);
-        let link = self.mesh.link(a, b);
-        if link.wanted == should && !died {
-            return;
-        }
-        link.wanted = should;
-        link.stamp += 1;
-        if link.up == should {
-            return;
-        }
-        let stamp = link.stamp;
-        let delay = match (should, died) {
-            (true, _) => self.rng.u64(5 * MS..200 * MS),
-            (false, true) => self.rng.u64(MS..5 * MS),
-            (false, false) => self.rng.u64(900 * MS..1100 * MS),
-        };
-        self.after(delay, Happening::Vote(Vote::Link { a, b, stamp }));
-    }
-
-    fn should_connect(&self, a: usize, b: usize) -> bool {
-        self.runs(a) && self.runs(b) && self.network.converse(a, b)
     }
 
     /// What was heard before a long stop no longer counts.
@@ -307,37 +236,12 @@ impl World {
         !self.plan.quorum || (linked.count() + 1) * 2 > self.nodes.len()
     }
 
-    fn decide_soon(&mut self) {
+    pub(super) fn decide_soon(&mut self) {
         if !self.voting {
             self.voting = true;
             let delay = self.delay();
             self.after(delay, Happening::Vote(Vote::Decide));
         }
-    }
-
-    /// The agents that hear each other, directly or through others.
-    fn groups(&self) -> Vec<Vec<usize>> {
-        let mut left: Vec<usize> = (0..self.nodes.len())
-            .filter(|node| self.nodes[*node].agent.is_some())
-            .collect();
-        let mut groups = Vec::new();
-        while let Some(first) = left.pop() {
-            let mut group = vec![first];
-            let mut next = 0;
-            while next < group.len() {
-                let from = group[next];
-                left.retain(|node| {
-                    let connected = self.mesh.connects(from, *node);
-                    if connected {
-                        group.push(*node);
-                    }
-                    !connected
-                });
-                next += 1;
-            }
-            groups.push(group);
-        }
-        groups
     }
 
     fn settle(&mut self, group: &[usize]) {
@@ -525,91 +429,5 @@ impl World {
         self.seat(node).role = role;
         self.tell(node);
         self.tell_peers_of(node);
-    }
-
-    // What the applications are told, late.
-
-    fn tell(&mut self, node: usize) {
-        let life = self.nodes[node].agent.as_ref().expect("it is there").life;
-        if !std::mem::replace(&mut self.seat(node).telling, true) {
-            let delay = self.delay();
-            self.after(delay, Happening::Vote(Vote::TellLeadership { node, life }));
-        }
-    }
-
-    fn deliver_leadership(&mut self, node: usize, life: u64) {
-        if self.agent(node, life).is_none() {
-            return;
-        }
-        let (lease, renewed) = (self.plan.lease, self.seat(node).renewed);
-        let until = lease.then(|| self.local(node, renewed + LEASE));
-        let seat = self.seat(node);
-        seat.telling = false;
-        let leadership = match &seat.role {
-            Role::Vacant => Leadership::Vacant,
-            Role::Following { leader, card, term } => Leadership::Following {
-                leader: leader.clone(),
-                card: card.clone(),
-                term: *term,
-            },
-            Role::Leading(term) => Leadership::Leading { term: *term, until },
-        };
-        // Also when it is what it was before: a watch tells of a change that was undone.
-        seat.told = leadership.clone();
-        self.step(node, life, Event::Leadership(leadership));
-    }
-
-    fn tell_peers_of(&mut self, node: usize) {
-        for other in 0..self.nodes.len() {
-            if other != node && self.mesh.connects(node, other) {
-                self.tell_peers(other);
-            }
-        }
-    }
-
-    fn tell_peers(&mut self, node: usize) {
-        let Some(agent) = &mut self.nodes[node].agent else {
-            return;
-        };
-        let life = agent.life;
-        if !std::mem::replace(&mut agent.seat.telling_peers, true) {
-            let delay = self.delay();
-            self.after(delay, Happening::Vote(Vote::TellPeers { node, life }));
-        }
-    }
-
-    fn deliver_peers(&mut self, node: usize, life: u64) {
-        if self.agent(node, life).is_none() {
-            return;
-        }
-        let mut peers = BTreeMap::new();
-        for other in 0..self.nodes.len() {
-            let Some(agent) = &self.nodes[other].agent else {
-                continue;
-            };
-            if other == node || !self.mesh.connects(node, other) {
-                continue;
-            }
-            let leader = match &agent.seat.role {
-                Role::Vacant => None,
-                Role::Following { leader, .. } => Some(leader.clone()),
-                Role::Leading(_) => Some(agent.id.clone()),
-            };
-            let card = agent.seat.card.clone();
-            peers.insert(agent.id.clone(), Peer { card, leader });
-        }
-        let seat = self.seat(node);
-        seat.telling_peers = false;
-        if seat.told_peers != peers {
-            seat.told_peers = peers.clone();
-            self.step(node, life, Event::Peers(peers));
-        }
-    }
-
-    /// Cuts or joins one way between two nodes.
-    pub(super) fn set_path(&mut self, path: Path, from: usize, to: usize, open: bool) {
-        let now = self.now;
-        self.network.set(path, from, to, open, now);
-        self.relink_pair(from, to, false);
     }
 }

@@ -4,11 +4,17 @@
 //! `BELLWETHER_SEEDS` sets how many worlds are run, `BELLWETHER_SEED` replays one and prints what
 //! happens in it.
 
+mod agent;
 mod checks;
 mod election;
 mod faults;
+mod ledger;
+mod mesh;
+mod message;
 mod network;
 mod server;
+mod servers;
+mod tell;
 mod world;
 
 use std::time::Instant;
@@ -91,50 +97,50 @@ fn finds(flaw: Flaw, within: u64) {
 
 #[test]
 fn following_the_empty_is_found() {
-    finds(Flaw::FollowsEmpty, 1_000);
+    finds(Flaw::FollowsEmpty, 3_000);
 }
 
 #[test]
 fn not_fencing_is_found() {
-    finds(Flaw::DoesNotFence, 1_000);
+    finds(Flaw::DoesNotFence, 3_000);
 }
 
 #[test]
 fn ignoring_data_is_found() {
-    finds(Flaw::IgnoresData, 1_000);
+    finds(Flaw::IgnoresData, 3_000);
 }
 
 #[test]
 fn serving_before_promotion_is_found() {
-    finds(Flaw::ServesBeforePromotion, 1_000);
+    finds(Flaw::ServesBeforePromotion, 3_000);
 }
 
 #[test]
 fn ignoring_a_restart_is_found() {
-    finds(Flaw::IgnoresRestart, 1_000);
+    finds(Flaw::IgnoresRestart, 3_000);
 }
 
 #[test]
 fn handing_over_early_is_found() {
-    finds(Flaw::HandsOverEarly, 1_000);
+    finds(Flaw::HandsOverEarly, 3_000);
 }
 
 #[test]
 fn forgetting_to_resume_is_found() {
-    finds(Flaw::ForgetsToResume, 1_000);
+    finds(Flaw::ForgetsToResume, 3_000);
 }
 
 #[test]
 fn not_waiting_for_the_last_writes_is_found() {
-    finds(Flaw::SkipsCatchingUp, 1_000);
+    finds(Flaw::SkipsCatchingUp, 3_000);
 }
 
 #[test]
 fn ignoring_the_end_of_a_lease_is_found() {
-    finds(Flaw::IgnoresUntil, 1_000);
+    finds(Flaw::IgnoresUntil, 3_000);
 }
 
 #[test]
 fn ignoring_a_deposition_is_found() {
-    finds(Flaw::IgnoresDeposition, 1_000);
+    finds(Flaw::IgnoresDeposition, 3_000);
 }

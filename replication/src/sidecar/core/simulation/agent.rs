@@ -1,0 +1,236 @@
+//! Agents: a core each, and the shell around it.
+
+use std::{
+    collections::{HashMap, VecDeque},
+    time::Duration,
+};
+
+use bellwether_election::NodeId;
+use uuid::Uuid;
+
+use super::{
+    election::Seat,
+    message::{Task, Work},
+    server::{Server, address_of, node_at},
+    world::{Clock, Happening, MS, Node, SECOND, Time, World, name_of, trace_action, trace_event},
+};
+use crate::{
+    Server as Named, View,
+    sidecar::{
+        SidecarConfig,
+        core::{Action, Core, Event, Order, Who},
+    },
+};
+
+pub(super) struct Agent {
+    /// Counts the lives of agents.
+    pub(super) life: u64,
+    pub(super) id: NodeId,
+    pub(super) core: Core,
+    pub(super) stopped: bool,
+    /// Since when it runs, or is stopped.
+    pub(super) runs_since: Time,
+    pub(super) seat: Seat,
+    pub(super) view: View,
+    pub(super) leaving: bool,
+    /// The primary that it last showed.
+    pub(super) last_primary: Option<usize>,
+    /// Whom it last told its server to follow.
+    pub(super) followed: Option<usize>,
+    /// In whose favour it resigned in the switchover that is under way.
+    pub(super) handed_over: Option<NodeId>,
+    /// When the switchovers began that have not ended.
+    pub(super) switchovers: Vec<Time>,
+    /// What happened while it was stopped.
+    pub(super) inbox: Vec<Event>,
+    pub(super) tasks: HashMap<u64, Task>,
+    /// Whether its shell watches the connection to its server.
+    pub(super) watches: bool,
+    pub(super) tick: Time,
+}
+
+impl World {
+    pub(super) fn add_node(&mut self, server: Server) {
+        let clock = Clock {
+            offset: self.rng.u64(..100 * SECOND),
+            parts_per_million: self.rng.u64(..2_000),
+        };
+        self.nodes.push(Node {
+            agent: None,
+            server,
+            clock,
+            promotions: Vec::new(),
+            queued: VecDeque::new(),
+        });
+    }
+
+    pub(super) fn agent(&self, node: usize, life: u64) -> Option<&Agent> {
+        self.nodes[node]
+            .agent
+            .as_ref()
+            .filter(|agent| agent.life == life)
+    }
+
+    pub(super) fn start_agent(&mut self, node: usize) {
+        self.number += 1;
+        let life = self.number;
+        let mut config = SidecarConfig::new(Named {
+            name: name_of(node),
+            address: address_of(node),
+        });
+        config.probe_interval = Duration::from_millis(self.plan.probe_ms);
+        let mut core = Core::new(config, self.local(node, self.now));
+        core.flaw = self.flaw;
+        let id = NodeId {
+            member: name_of(node),
+            incarnation: Uuid::from_u128(u128::from(life)),
+        };
+        self.note(|_| format!("{} agent starts", name_of(node)));
+        self.nodes[node].agent = Some(Agent {
+            life,
+            id,
+            core,
+            stopped: false,
+            runs_since: self.now,
+            seat: Seat::new(self.now),
+            view: View::default(),
+            leaving: false,
+            last_primary: None,
+            followed: None,
+            handed_over: None,
+            switchovers: Vec::new(),
+            inbox: Vec::new(),
+            tasks: HashMap::new(),
+            watches: false,
+            tick: 0,
+        });
+        self.ledger.agent_started(node);
+        self.step(node, life, Event::Tick);
+        self.relink(node, false);
+    }
+
+    pub(super) fn end_agent(&mut self, node: usize) {
+        if self.nodes[node].agent.take().is_some() {
+            self.note(|_| format!("{} agent ends", name_of(node)));
+            self.relink(node, true);
+        }
+    }
+
+    pub(super) fn stop_agent(&mut self, node: usize) {
+        if let Some(agent) = &mut self.nodes[node].agent
+            && !agent.stopped
+        {
+            agent.stopped = true;
+            agent.runs_since = self.now;
+            self.note(|_| format!("{} agent stops", name_of(node)));
+            self.relink(node, false);
+        }
+    }
+
+    pub(super) fn continue_agent(&mut self, node: usize) {
+        let now = self.now;
+        let Some(agent) = self.nodes[node]
+            .agent
+            .as_mut()
+            .filter(|agent| agent.stopped)
+        else {
+            return;
+        };
+        agent.stopped = false;
+        let stopped_for = now - std::mem::replace(&mut agent.runs_since, now);
+        let (life, inbox) = (agent.life, std::mem::take(&mut agent.inbox));
+        self.note(|_| format!("{} agent goes on", name_of(node)));
+        for event in inbox {
+            self.step(node, life, event);
+        }
+        self.step(node, life, Event::Tick);
+        self.unstall(node, stopped_for);
+        self.relink(node, false);
+    }
+
+    pub(super) fn step(&mut self, node: usize, life: u64, event: Event) {
+        let local = self.local(node, self.now);
+        let Some(agent) = self.nodes[node]
+            .agent
+            .as_mut()
+            .filter(|agent| agent.life == life)
+        else {
+            return;
+        };
+        if agent.stopped {
+            agent.inbox.push(event);
+            return;
+        }
+        if let Event::Answer {
+            who: Who::Own,
+            answer,
+            ..
+        } = &event
+        {
+            agent.watches = answer.is_ok();
+        }
+        if self.trace {
+            trace_event(self.now, node, &event);
+        }
+        let actions = agent.core.step(local, event);
+        let wake = agent
+            .core
+            .wake_at()
+            .unwrap_or(local + Duration::from_secs(1));
+        let at = self.global(node, wake).max(self.now + 1);
+        self.ledger.stepped(node, self.now);
+        if let Some(agent) = &mut self.nodes[node].agent
+            && agent.tick != at
+        {
+            agent.tick = at;
+            self.after(at - self.now, Happening::Tick { node, life, at });
+        }
+        let left = actions.contains(&Action::Left);
+        for action in actions {
+            if self.trace {
+                trace_action(self.now, node, &action);
+            }
+            self.perform(node, action);
+        }
+        if left {
+            self.end_agent(node);
+        }
+        self.check_pace(node);
+    }
+
+    pub(super) fn perform(&mut self, node: usize, action: Action) {
+        self.ledger.count(node, &action, self.now);
+        match action {
+            Action::Campaign(rank) => self.campaign(node, rank),
+            Action::Resign(successor) => {
+                if let Some(agent) = &mut self.nodes[node].agent {
+                    agent.handed_over = successor.clone().filter(|_| agent.seat.leads());
+                }
+                self.resign(node, successor);
+            }
+            Action::Announce(card) => self.announce(node, card.encode()),
+            Action::Ask(who) => {
+                let (to, patience) = match &who {
+                    Who::Own => (node, SECOND),
+                    Who::Member { address, .. } => (node_at(address).expect("a node"), 200 * MS),
+                };
+                let asked = self.local(node, self.now);
+                self.send(node, to, patience, Work::Inspect, Task::Ask { who, asked });
+            }
+            Action::Order(order) => {
+                self.check_lease(node, &order);
+                if let Order::Follow(address) = &order {
+                    self.check_following(node, node_at(address).expect("a node"));
+                }
+                self.send(node, node, SECOND, Work::Obey(order), Task::Order);
+            }
+            Action::FenceMember { member, address } => {
+                let to = node_at(&address).expect("a node");
+                self.send(node, to, 200 * MS, Work::Fence, Task::Fence { member });
+            }
+            Action::Publish(view) => self.publish(node, view),
+            Action::Explain(_) | Action::Left => {}
+            Action::SwitchoverEnded(result) => self.switchover_ended(node, result),
+        }
+    }
+}

@@ -1,0 +1,129 @@
+//! What is remembered of a world in order to judge it.
+
+use super::world::{SECOND, Time};
+use crate::{Inspection, sidecar::core::Action};
+
+/// What a client was told about a write.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Write {
+    acknowledged: bool,
+    /// Another server was primary too, or a promotion lost it.
+    excused: bool,
+}
+
+/// What an agent did of late.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Pace {
+    pub(super) since: Time,
+    pub(super) steps: u32,
+    pub(super) orders: u32,
+}
+
+/// What is remembered of a world in order to judge it.
+#[derive(Debug)]
+pub(super) struct Ledger {
+    pub(super) writes: Vec<Write>,
+    /// When the agent of the one last heard from the server of the other, and what.
+    pub(super) heard: Vec<Vec<Option<(Time, Inspection)>>>,
+    /// Whether the agent of the one has ever been told of the other.
+    pub(super) met: Vec<Vec<bool>>,
+    pub(super) paces: Vec<Pace>,
+    /// When an order was last given, or a leader resigned.
+    pub(super) unrest: Time,
+    /// When everything was repaired.
+    pub(super) healing: Option<Time>,
+    pub(super) whole_since: Option<Time>,
+    /// Clients no longer write.
+    pub(super) calm: bool,
+    pub(super) ended: bool,
+}
+
+impl Ledger {
+    pub(super) fn new(nodes: usize) -> Self {
+        Self {
+            writes: vec![Write::default()],
+            heard: vec![vec![None; nodes]; nodes],
+            met: vec![vec![false; nodes]; nodes],
+            paces: vec![Pace::default(); nodes],
+            unrest: 0,
+            healing: None,
+            whole_since: None,
+            calm: false,
+            ended: false,
+        }
+    }
+
+    pub(super) fn agent_started(&mut self, node: usize) {
+        self.heard[node].fill(None);
+        self.met[node].fill(false);
+    }
+
+    pub(super) fn met(&mut self, a: usize, b: usize) {
+        self.met[a][b] = true;
+        self.met[b][a] = true;
+    }
+
+    pub(super) fn heard(&mut self, node: usize, of: usize, said: &Inspection, now: Time) {
+        self.heard[node][of] = Some((now, said.clone()));
+    }
+
+    fn new_write(&mut self, write: Write) -> u32 {
+        self.writes.push(write);
+        u32::try_from(self.writes.len() - 1).expect("few writes")
+    }
+
+    pub(super) fn acknowledge(&mut self, excused: bool) -> u32 {
+        self.new_write(Write {
+            acknowledged: true,
+            excused,
+        })
+    }
+
+    pub(super) fn unacknowledged(&mut self) -> u32 {
+        self.new_write(Write::default())
+    }
+
+    /// Acknowledged writes without excuse that are not in `log`.
+    pub(super) fn missing(&self, log: &[u32]) -> Vec<usize> {
+        let mut there = vec![false; self.writes.len()];
+        for write in log {
+            if let Some(there) = there.get_mut(*write as usize) {
+                *there = true;
+            }
+        }
+        let missing =
+            |(write, there): (&Write, bool)| write.acknowledged && !write.excused && !there;
+        let writes = self.writes.iter().zip(there).enumerate();
+        writes
+            .filter(|(_, pair)| missing(*pair))
+            .map(|(number, _)| number)
+            .collect()
+    }
+
+    pub(super) fn excuse(&mut self, writes: &[usize]) {
+        for write in writes {
+            self.writes[*write].excused = true;
+        }
+    }
+
+    pub(super) fn stepped(&mut self, node: usize, now: Time) {
+        let pace = &mut self.paces[node];
+        if now - pace.since > SECOND {
+            *pace = Pace {
+                since: now,
+                ..Pace::default()
+            };
+        }
+        pace.steps += 1;
+    }
+
+    pub(super) fn count(&mut self, node: usize, action: &Action, now: Time) {
+        if matches!(
+            action,
+            Action::Order(_) | Action::Resign(_) | Action::FenceMember { .. }
+        ) {
+            self.paces[node].orders += 1;
+            self.unrest = now;
+        }
+    }
+}

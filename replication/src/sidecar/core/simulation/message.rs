@@ -1,0 +1,210 @@
+//! Questions and orders on their way to servers, and the answers.
+
+use std::time::Instant;
+
+use super::{
+    network::Path,
+    server::{Process, node_at},
+    world::{Happening, MS, Time, World, name_of},
+};
+use crate::{
+    Clients, Inspection,
+    sidecar::core::{Event, Order, Who},
+};
+
+/// A question or an order on its way to a server.
+#[derive(Clone, Debug)]
+pub(super) struct Message {
+    pub(super) from: usize,
+    pub(super) to: usize,
+    pub(super) task: u64,
+    pub(super) sent: Time,
+    pub(super) work: Work,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Work {
+    Inspect,
+    Obey(Order),
+    Fence,
+}
+
+#[derive(Clone, Debug)]
+pub(super) enum Outcome {
+    Said(Box<Inspection>),
+    Done,
+    Failed(String),
+}
+
+/// What an agent waits for.
+#[derive(Debug)]
+pub(super) enum Task {
+    Ask { who: Who, asked: Instant },
+    Order,
+    Fence { member: String },
+}
+
+impl World {
+    pub(super) fn send(&mut self, from: usize, to: usize, patience: Time, work: Work, task: Task) {
+        self.number += 1;
+        let number = self.number;
+        let agent = self.nodes[from].agent.as_mut().expect("it acts");
+        agent.tasks.insert(number, task);
+        let failed = Outcome::Failed(format!("no answer within {} ms", patience / MS));
+        let late = Happening::Reply {
+            node: from,
+            task: number,
+            outcome: failed,
+        };
+        self.after(patience, late);
+        let message = Message {
+            from,
+            to,
+            task: number,
+            sent: self.now,
+            work,
+        };
+        let delay = self.delay();
+        self.after(delay, Happening::Arrive(message));
+    }
+
+    pub(super) fn arrive(&mut self, message: Message) {
+        let Message { from, to, task, .. } = message;
+        if !self.network.reaches(Path::Orders, from, to) {
+            return;
+        }
+        match self.nodes[to].server.process {
+            Process::Stopped => self.nodes[to].queued.push_back(message),
+            Process::Dead => {
+                let delay = self.delay();
+                let outcome = Outcome::Failed("refused".into());
+                self.after(
+                    delay,
+                    Happening::Reply {
+                        node: from,
+                        task,
+                        outcome,
+                    },
+                );
+            }
+            Process::Running => self.handle(&message),
+        }
+    }
+
+    pub(super) fn handle(&mut self, message: &Message) {
+        let (from, to, task) = (message.from, message.to, message.task);
+        let outcome = match &message.work {
+            Work::Inspect => Outcome::Said(Box::new(self.nodes[to].server.inspection())),
+            Work::Fence => self.fence(from, to),
+            Work::Obey(order) => match self.obey(message, order) {
+                Ok(()) => Outcome::Done,
+                Err(error) => Outcome::Failed(error),
+            },
+        };
+        let delay = self.delay();
+        let outcome = match outcome {
+            Outcome::Done | Outcome::Failed(_) if self.mishap(40) => {
+                self.note(|_| format!("{} answer is lost", name_of(to)));
+                Outcome::Failed("connection lost".into())
+            }
+            outcome => outcome,
+        };
+        let node = from;
+        let reply = Happening::Reply {
+            node,
+            task,
+            outcome,
+        };
+        self.after(delay, reply);
+    }
+
+    pub(super) fn fence(&mut self, from: usize, to: usize) -> Outcome {
+        let now = self.now;
+        let server = &mut self.nodes[to].server;
+        if server.loading {
+            return Outcome::Failed("LOADING".into());
+        }
+        if server.primary {
+            server.fenced_by = Some((from, now));
+        }
+        server.fence(Clients::Cut, now);
+        self.note(|_| format!("{} server is fenced by {}", name_of(to), name_of(from)));
+        self.lose_connection(to);
+        Outcome::Done
+    }
+
+    /// The agent beside a server loses its connection to it.
+    pub(super) fn lose_connection(&mut self, node: usize) {
+        if let Some(agent) = &mut self.nodes[node].agent
+            && agent.watches
+        {
+            agent.watches = false;
+            let life = agent.life;
+            let delay = self.delay();
+            self.after(
+                delay,
+                Happening::Step {
+                    node,
+                    life,
+                    event: Event::Lost,
+                },
+            );
+        }
+    }
+
+    pub(super) fn obey(&mut self, message: &Message, order: &Order) -> Result<(), String> {
+        let (node, now) = (message.to, self.now);
+        let was_primary = self.nodes[node].server.primary;
+        if *order == Order::Promote && !was_primary && !self.nodes[node].server.loading {
+            self.check_promotion(message);
+        }
+        self.number += 1;
+        let fresh = self.number;
+        let server = &mut self.nodes[node].server;
+        let stamp = server.stamp;
+        server.obey(order, fresh, now)?;
+        let moved = server.stamp != stamp;
+        if matches!(order, Order::Follow(_)) {
+            server.fenced_by = None;
+        }
+        self.note(|_| format!("{} server obeys {order:?}", name_of(node)));
+        if moved {
+            self.connect_soon(node);
+        }
+        Ok(())
+    }
+
+    pub(super) fn reply(&mut self, node: usize, task: u64, outcome: Outcome) {
+        let Some(agent) = &mut self.nodes[node].agent else {
+            return;
+        };
+        let life = agent.life;
+        let Some(task) = agent.tasks.remove(&task) else {
+            return;
+        };
+        let result = |outcome| match outcome {
+            Outcome::Failed(error) => Err(error),
+            _ => Ok(()),
+        };
+        let event = match task {
+            Task::Ask { who, asked } => {
+                if let (Who::Member { address, .. }, Outcome::Said(said)) = (&who, &outcome) {
+                    let of = node_at(address).expect("a node");
+                    self.ledger.heard(node, of, said, self.now);
+                }
+                let answer = match outcome {
+                    Outcome::Said(inspection) => Ok(*inspection),
+                    Outcome::Failed(error) => Err(error),
+                    Outcome::Done => unreachable!("a question was asked"),
+                };
+                Event::Answer { who, asked, answer }
+            }
+            Task::Order => Event::Done(result(outcome)),
+            Task::Fence { member } => Event::Fenced {
+                member,
+                result: result(outcome),
+            },
+        };
+        self.step(node, life, event);
+    }
+}
