@@ -34,6 +34,10 @@ pub trait Checked: Parser {
 
 /// Parses flags and environment, logs, runs, and ends with 0, with 1 for a failure, or with 2 and
 /// one line for a bad configuration.
+///
+/// # Panics
+///
+/// If the system refuses what every process needs.
 pub fn main<S, F>(run: impl FnOnce(S) -> F) -> ExitCode
 where
     S: Checked,
@@ -114,6 +118,10 @@ fn log_to_stderr(format: LogFormat) {
 }
 
 /// Ends at the first SIGTERM or SIGINT.
+///
+/// # Panics
+///
+/// If the system refuses a signal handler.
 pub async fn terminated() {
     let listen = |kind| signal(kind).expect("a signal handler can be set");
     let (mut terminate, mut interrupt) = (
