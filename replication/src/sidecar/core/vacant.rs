@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use super::{Core, Inspection, Order, Phase};
 use crate::{
-    Clients, Link, Role,
+    Address, Clients, Link, Role,
     rank::{self, Offsets},
 };
 
@@ -76,19 +76,29 @@ impl Core {
     }
 
     /// A server that goes on looking for a primary which is gone would be wiped by it, should it
-    /// come back empty and be promoted by an agent that does not know of this member.
+    /// come back empty and be promoted by an agent that does not know of this member. If that has
+    /// begun, the copy is broken off.
     fn detach(&mut self, own: &Inspection) {
-        if let Role::Replica {
-            of,
-            link: Link::Down,
-        } = &own.role
-            && !of.is_nowhere()
-            && own.has_data()
-            && self.may_order()
-        {
+        let Role::Replica { of, link } = &own.role else {
+            return;
+        };
+        let must = match link {
+            Link::Up => false,
+            Link::Down => !of.is_nowhere(),
+            Link::Syncing => self.is_empty_at(of),
+        };
+        if must && own.has_data() && self.may_order() {
             self.explain("follow nobody", format!("its primary at {of} is gone"));
             self.give_order(Order::Fence(Clients::Keep));
         }
+    }
+
+    fn is_empty_at(&self, address: &Address) -> bool {
+        let mut members = self.members.values();
+        let member = members.find(|member| member.card.redis == *address);
+        member
+            .and_then(|member| member.answer_since(self.unled_since))
+            .is_some_and(|theirs| !theirs.has_data() && !theirs.loading)
     }
 
     /// A server that led under this agent is fenced when leadership is lost; one that nobody

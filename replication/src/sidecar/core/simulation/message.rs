@@ -120,11 +120,13 @@ impl World {
 
     pub(super) fn fence(&mut self, from: usize, to: usize) -> Outcome {
         let now = self.now;
+        let agent = self.nodes[to].agent.as_ref();
+        let led = agent.is_some_and(|agent| agent.seat.leads());
         let server = &mut self.nodes[to].server;
         if server.loading {
             return Outcome::Failed("LOADING".into());
         }
-        if server.primary {
+        if server.primary && led {
             server.fenced_by = Some((from, now));
         }
         server.fence(Clients::Cut, now);
