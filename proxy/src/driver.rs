@@ -304,6 +304,11 @@ impl Driver {
                 }
             }
             Action::Drain(id) => self.read_last(Conn::Upstream(id)),
+            Action::Abandon(id) => {
+                if let Some(socket) = self.take(Conn::Upstream(id)) {
+                    socket.abandon();
+                }
+            }
             Action::Close(conn) => self.close(conn),
         }
     }
@@ -352,6 +357,7 @@ impl Driver {
                     Ok(0) | Err(_) => break,
                 }
             }
+            socket.abandon();
         }
         self.engine.closed(Instant::now(), conn);
     }

@@ -10,6 +10,7 @@ use std::time::Duration;
 use socket2::{SockRef, TcpKeepalive};
 use tokio::io::{AsyncRead, AsyncWrite, Interest, ReadBuf};
 use tokio::net::TcpStream;
+use tracing::debug;
 
 use crate::engine::Conn;
 use crate::ready::Readiness;
@@ -86,6 +87,14 @@ impl Socket {
         match Pin::new(&mut self.stream).poll_write(&mut cx, bytes) {
             Poll::Ready(result) => Some(result),
             Poll::Pending => None,
+        }
+    }
+
+    /// Closes it such that what has not arrived yet never does. Otherwise the system goes on trying
+    /// for minutes.
+    pub(crate) fn abandon(self) {
+        if let Err(error) = SockRef::from(&self.stream).set_linger(Some(Duration::ZERO)) {
+            debug!(%error, "cannot discard what has not arrived");
         }
     }
 

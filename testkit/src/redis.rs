@@ -89,7 +89,7 @@ impl Redis {
                 "--appendonly",
                 if options.persistent { "yes" } else { "no" },
             ])
-            .args(["--repl-diskless-sync-delay", "0", "--protected-mode", "no"])
+            .args(["--repl-diskless-sync", "no", "--protected-mode", "no"])
             .arg("--dir")
             .arg(data_dir(&dir));
         if major_version()? >= 7 {

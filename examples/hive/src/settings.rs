@@ -20,7 +20,7 @@ const LONGEST: Duration = Duration::from_secs(3600);
 ///
 /// One agent runs beside each redis-server. The agents find each other, agree on a leader, make
 /// their servers follow the leader's, and bring every client to the current primary. Start each
-/// redis-server with `--replicaof 127.0.0.1 1 --repl-diskless-sync-delay 0`. Passwords come from
+/// redis-server with `--replicaof 127.0.0.1 1 --repl-diskless-sync no`. Passwords come from
 /// the environment or from a file. Durations are written as 100ms, 1s or 2m.
 #[derive(Clone, Debug, Parser)]
 #[command(name = "bellwether-hive", version)]

@@ -65,6 +65,9 @@ pub(crate) enum Action {
     /// Read what is there without waiting, report it, then close and report that too. Until then
     /// the link is read as any other, though its server is not the primary any more.
     Drain(LinkId),
+    /// Close, or stop connecting, and let nothing arrive that has not yet: when a cut network heals,
+    /// a write that was given up must not run. Nothing more is reported.
+    Abandon(LinkId),
     /// Close, or stop connecting. Nothing more is reported.
     Close(Conn),
 }

@@ -87,7 +87,7 @@ impl Session {
 
     fn abandon_link(&mut self, cx: &mut Context<'_>, actions: &mut Vec<Action>) {
         if let Some(link) = &self.link {
-            actions.push(Action::Close(Conn::Upstream(link.id)));
+            actions.push(Action::Abandon(link.id));
         }
         self.lose_link(cx);
     }
@@ -164,7 +164,10 @@ impl Session {
 
     fn end(&mut self, actions: &mut Vec<Action>) -> bool {
         if let Some(link) = self.link.take() {
-            actions.push(Action::Close(Conn::Upstream(link.id)));
+            actions.push(match link.phase {
+                Phase::Stale => Action::Abandon(link.id),
+                _ => Action::Close(Conn::Upstream(link.id)),
+            });
         }
         if self.gone || self.out.is_empty() {
             actions.push(Action::Close(Conn::Client(self.id())));

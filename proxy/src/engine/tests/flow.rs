@@ -240,7 +240,7 @@ fn a_server_that_does_not_accept_is_given_up_and_tried_again() {
     engine.settle(later, &mut actions);
     assert_eq!(
         actions,
-        [crate::engine::Action::Close(Conn::Upstream(first))]
+        [crate::engine::Action::Abandon(first)]
     );
     assert!(!engine.knows(Conn::Upstream(first)));
     engine.link_up(later, first);

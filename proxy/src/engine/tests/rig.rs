@@ -243,7 +243,9 @@ impl Rig {
                 assert_eq!(id, self.client);
                 self.closed = true;
             }
-            Action::Close(Conn::Upstream(id)) => assert_eq!(self.link.take(), Some(id)),
+            Action::Abandon(id) | Action::Close(Conn::Upstream(id)) => {
+                assert_eq!(self.link.take(), Some(id));
+            }
         }
     }
 }

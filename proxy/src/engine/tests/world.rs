@@ -487,7 +487,7 @@ impl World {
                 self.abandon(id);
                 self.engine.closed(self.now, Conn::Upstream(id));
             }
-            Action::Close(Conn::Upstream(id)) => self.abandon(id),
+            Action::Abandon(id) | Action::Close(Conn::Upstream(id)) => self.abandon(id),
             Action::Close(Conn::Client(id)) => {
                 self.blocked.remove(&Conn::Client(id));
                 let client = self.clients.iter_mut().find(|client| client.id == id);
