@@ -319,7 +319,12 @@ async fn a_primary_that_dies_is_followed_by_another_and_rejoins() {
     let all = [0, 1, 2];
     let first = group.formed(&all, 2).await;
     group.servers[first].command(&["SET", "k", "v"]).unwrap();
-    group.servers[first].command(&["WAIT", "2", "0"]).unwrap();
+    eventually("the write on every server", || async {
+        let has_it =
+            |server: &testkit::Redis| server.command(&["GET", "k"]).is_ok_and(|v| v == "v");
+        group.servers.iter().all(has_it).then_some(())
+    })
+    .await;
     group.servers[first].kill().unwrap();
     let second = group.formed(&all, 1).await;
     assert_ne!(first, second);

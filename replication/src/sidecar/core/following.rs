@@ -96,17 +96,17 @@ impl Core {
     fn watch_link(&mut self, own: &Inspection, ordered: Instant, server: &Server) {
         match own.link() {
             Some(Link::Up) => self.note_lineage(),
+            // It may have been restarted empty meanwhile.
             Some(Link::Down)
-                if self.now >= ordered + RELINK_AFTER && self.answers_now(&server.name) =>
+                if self.now >= ordered + RELINK_AFTER
+                    && self.answers_now(&server.name)
+                    && (!own.has_data() || self.may_replace(own, server)) =>
             {
-                // It may have been restarted empty meanwhile.
-                if !own.has_data() || self.may_replace(own, server) {
-                    self.explain(
-                        "follow again",
-                        "the link stays down although the primary answers",
-                    );
-                    self.give_order(Order::Follow(server.address.clone()));
-                }
+                self.explain(
+                    "follow again",
+                    "the link stays down although the primary answers",
+                );
+                self.give_order(Order::Follow(server.address.clone()));
             }
             _ => {}
         }
