@@ -74,7 +74,9 @@ pub(super) fn try_fault(fault: Fault) -> Result<Outcome> {
     if stopped {
         servers[0].cont()?;
         sentinels[0].process().cont()?;
-        // It learns at the next INFO, every 10 s, that it is no longer primary.
+    }
+    if !matches!(fault, Fault::None | Fault::RedisKilled | Fault::NodeKilled) {
+        // The old one learns within seconds that it is no longer primary.
         until(PATIENCE, "the old primary to follow", || {
             ensure!(primaries(&servers) == 1, "several primaries");
             Ok::<_, anyhow::Error>(())
