@@ -142,10 +142,15 @@ impl Core {
         own.has_data() || self.survey_everybody(since.min(self.unled_since))
     }
 
-    /// As [`Self::survey`], for the server that last served, whoever runs beside it.
+    /// As [`Self::survey`], for the server that last served, whoever runs beside it. Where a living
+    /// agent says that it does not answer, it is asked but not waited for.
     pub(super) fn survey_last_primary(&mut self, since: Instant) -> bool {
-        let last = self.last_primary.as_ref().map(|last| last.name.clone());
-        last.is_none_or(|name| self.survey_one(&name, since))
+        let Some(name) = self.last_primary.as_ref().map(|last| last.name.clone()) else {
+            return true;
+        };
+        let says_down = |member: &Member| member.agent.is_some() && !member.card.up;
+        let down = self.members.get(&name).is_some_and(says_down);
+        self.survey_one(&name, since) || down
     }
 
     /// As [`Self::survey`], for one server.
@@ -212,13 +217,12 @@ impl Core {
             if member.agent.is_none() || theirs.fit().is_err() {
                 continue;
             }
-            let (inspection, lineage) =
-                best.map_or((own, self.lineage), |(m, i)| (i, m.card.lineage));
-            if rank::ahead(
-                (theirs, member.card.lineage),
-                (inspection, lineage),
-                offsets,
-            ) {
+            let theirs_and_lineage = (theirs, member.card.lineage);
+            let ahead_of = |other| rank::ahead(theirs_and_lineage, other, offsets);
+            // Preference is not transitive: the best of all need not be ahead of the own one.
+            if ahead_of((own, self.lineage))
+                && best.is_none_or(|(m, inspection)| ahead_of((inspection, m.card.lineage)))
+            {
                 best = Some((member, theirs));
             }
         }

@@ -144,7 +144,9 @@ impl World {
             self.step(node, life, event);
         }
         self.step(node, life, Event::Tick);
-        self.unstall(node, stopped_for);
+        if self.agent(node, life).is_some() {
+            self.unstall(node, stopped_for);
+        }
         self.relink(node, false);
     }
 
