@@ -90,6 +90,8 @@ impl Core {
         if own.is_primary() {
             self.explain("fence the own server", "another member leads");
             self.give_order(Order::Fence(Clients::Cut));
+        } else {
+            self.detach(own);
         }
     }
 
@@ -136,6 +138,8 @@ impl Core {
             if own.is_primary() {
                 self.explain("fence the own server", "another member leads");
                 self.give_order(Order::Fence(Clients::Cut));
+            } else {
+                self.detach(own);
             }
             return;
         }

@@ -7,7 +7,7 @@ use std::{
 
 use bellwether_election::Term;
 
-use super::{Core, Flaw, Inspection, Order, Phase};
+use super::{Core, Flaw, Inspection, Member, Order, Phase};
 use crate::{
     Clients, Link, Relation,
     rank::{self, Offsets},
@@ -22,6 +22,10 @@ const FENCE_RETRIES: u8 = 3;
 /// How long a server may claim to be primary before the leader fences it: an agent beside it that
 /// lives does so first, and two leaders that meet settle first.
 const ROGUE_AFTER: Duration = Duration::from_secs(1);
+
+/// How long one waits for another leader before its server is fenced: either it is about to hear
+/// that it leads no more, or this one is.
+const SETTLE: Duration = Duration::from_millis(300);
 
 /// One spell of leadership.
 #[derive(Debug)]
@@ -88,6 +92,7 @@ impl Spell {
     pub(super) fn deadline(&self) -> Option<Instant> {
         match self.stage {
             Stage::CatchingUp { until, .. } => Some(until),
+            Stage::Looking { since } => Some(since + SETTLE),
             _ => self.until,
         }
     }
@@ -147,6 +152,9 @@ impl Core {
         if self.yields(&own, since, Offsets::Moving) {
             return;
         }
+        if self.another_serves(since) && self.now < since + SETTLE {
+            return;
+        }
         let waiting = self.fence_primaries(since);
         self.note_last_writes(&own);
         if waiting.is_empty() {
@@ -173,6 +181,15 @@ impl Core {
         self.decide_leading();
     }
 
+    /// Whether another agent that claims to lead has a primary.
+    fn another_serves(&self, since: Instant) -> bool {
+        let serves = |member: &Member| {
+            let answer = member.answer_since(since);
+            member.leads_itself() && answer.is_some_and(Inspection::is_primary)
+        };
+        self.members.values().any(serves)
+    }
+
     /// Fences the servers that claim to be primary, and the last known one even if it does not
     /// answer: should it come back, the fence is the first thing it reads. Returns those whose
     /// outcome is worth waiting for.
@@ -182,10 +199,6 @@ impl Core {
         let mut waiting = BTreeSet::new();
         let mut silent = Vec::new();
         for (name, member) in &self.members {
-            if member.leads_itself() {
-                // Two leaders that meet settle between themselves which server is fenced.
-                continue;
-            }
             match member.answer_since(since.min(self.unled_since)) {
                 Some(theirs) if theirs.is_primary() => {
                     waiting.insert(name.clone());

@@ -246,11 +246,13 @@ impl Core {
         found.map(|(name, _)| name.clone())
     }
 
-    /// Another server that claims to be primary, its agent seen or not.
+    /// Another server that claims to be primary, unless its agent is seen and knows of no leader:
+    /// with that one, a vote decides.
     pub(super) fn who_is_primary(&self, since: Instant) -> Option<&String> {
         let claims = |member: &Member| {
+            let votes = member.agent.is_some() && member.leader.is_none();
             let answer = member.answer_since(since);
-            answer.is_some_and(Inspection::is_primary)
+            !votes && answer.is_some_and(Inspection::is_primary)
         };
         let found = self.members.iter().find(|(_, member)| claims(member));
         found.map(|(name, _)| name)

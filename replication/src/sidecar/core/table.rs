@@ -63,9 +63,13 @@ impl Table {
     }
 
     fn meets_b(&mut self) -> Vec<Action> {
+        self.hears_of_b(None)
+    }
+
+    fn hears_of_b(&mut self, leader: Option<NodeId>) -> Vec<Action> {
         let peer = Peer {
             card: card(None).encode(),
-            leader: None,
+            leader,
         };
         self.on(Event::Peers(BTreeMap::from([(b(), peer)])))
     }
@@ -88,10 +92,14 @@ impl Table {
         let mut table = Self::new();
         table.meets_b();
         table.own_says(replica("b", 5));
-        table.b_says(Err("refused".into()));
+        // A link to a server that does not answer would be renewed when it comes back, maybe empty.
+        let actions = table.b_says(Err("refused".into()));
+        let detach = order(Order::Fence(Clients::Keep));
+        assert!(actions.contains(&detach), "{actions:?}");
+        table.on(Event::Done(Ok(())));
         table.leads();
         table.b_says(Err("refused".into()));
-        assert_eq!(table.own_says(replica("b", 5)), [order(Order::Promote)]);
+        assert_eq!(table.own_says(fenced(5)), [order(Order::Promote)]);
         let actions = table.on(Event::Done(Ok(())));
         assert!(
             matches!(&actions[..], [.., Action::Publish(view)] if view.primary == Some(server("a"))),
@@ -104,8 +112,12 @@ impl Table {
 }
 
 fn b() -> NodeId {
+    node("b")
+}
+
+fn node(name: &str) -> NodeId {
     NodeId {
-        member: "b".into(),
+        member: name.into(),
         incarnation: Uuid::nil(),
     }
 }
@@ -119,8 +131,12 @@ fn server(name: &str) -> Server {
 
 /// The card of `b`.
 fn card(serving: Option<Term>) -> Card {
+    card_of("b", serving)
+}
+
+fn card_of(name: &str, serving: Option<Term>) -> Card {
     Card {
-        redis: server("b").address,
+        redis: server(name).address,
         up: true,
         serving,
         lineage: Term(0),
@@ -204,6 +220,45 @@ fn a_primary_that_answers_is_fenced_before_the_promotion() {
     assert_eq!(table.own_says(replica("b", 5)), []);
     table.b_says(Ok(fenced(6)));
     assert_eq!(table.own_says(replica("b", 6)), [order(Order::Promote)]);
+}
+
+#[test]
+fn another_leader_is_waited_for_and_then_fenced() {
+    let mut table = Table::new();
+    table.hears_of_b(Some(b()));
+    table.own_says(replica("b", 5));
+    table.b_says(Ok(primary(5)));
+    let began = table.now;
+    table.leads();
+    table.own_says(replica("b", 5));
+    assert_eq!(table.b_says(Ok(primary(5))), []);
+    let mut fences = || {
+        table.now = table.core.wake_at().expect("it waits");
+        let actions = table.on(Event::Tick);
+        actions
+            .iter()
+            .any(|action| matches!(action, Action::FenceMember { member, .. } if member == "b"))
+    };
+    assert!((0..10).any(|_| fences()));
+    assert!(table.now < began + Duration::from_secs(1));
+}
+
+#[test]
+fn a_replica_is_turned_away_from_a_silent_server_although_the_leader_is_away_too() {
+    let mut table = Table::new();
+    table.meets_b();
+    table.own_says(replica("b", 5));
+    table.b_says(Ok(fenced(5)));
+    let (leader, card) = (node("c"), card_of("c", Some(Term(7))));
+    table.on(Event::Leadership(Leadership::Following {
+        leader,
+        card: card.encode(),
+        term: Term(7),
+    }));
+    assert_eq!(table.own_says(replica("b", 5)), []);
+    let actions = table.b_says(Err("no answer".into()));
+    let detach = order(Order::Fence(Clients::Keep));
+    assert!(actions.contains(&detach), "{actions:?}");
 }
 
 #[test]

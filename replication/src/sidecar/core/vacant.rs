@@ -77,13 +77,14 @@ impl Core {
 
     /// A server that goes on looking for a primary which is gone would be wiped by it, should it
     /// come back empty and be promoted by an agent that does not know of this member. If that has
-    /// begun, the copy is broken off.
-    fn detach(&mut self, own: &Inspection) {
+    /// begun, the copy is broken off. A link to a machine that was cut off stays up for long and
+    /// is renewed faster than one can look: it counts as down when its primary does not answer us.
+    pub(super) fn detach(&mut self, own: &Inspection) {
         let Role::Replica { of, link } = &own.role else {
             return;
         };
         let must = match link {
-            Link::Up => false,
+            Link::Up => self.is_silent_at(of),
             Link::Down => !of.is_nowhere(),
             Link::Syncing => self.is_empty_at(of),
         };
@@ -93,12 +94,21 @@ impl Core {
         }
     }
 
+    fn is_silent_at(&self, address: &Address) -> bool {
+        self.latest_at(address).is_some_and(Result::is_err)
+    }
+
     fn is_empty_at(&self, address: &Address) -> bool {
+        let is_empty = |theirs: &Inspection| !theirs.has_data() && !theirs.loading;
+        let answer = self.latest_at(address);
+        answer.is_some_and(|answer| answer.as_ref().is_ok_and(is_empty))
+    }
+
+    /// What the server at this address said, or that it did not answer, since nobody led.
+    fn latest_at(&self, address: &Address) -> Option<&Result<Inspection, String>> {
         let mut members = self.members.values();
-        let member = members.find(|member| member.card.redis == *address);
-        member
-            .and_then(|member| member.answer_since(self.unled_since))
-            .is_some_and(|theirs| !theirs.has_data() && !theirs.loading)
+        let member = members.find(|member| member.card.redis == *address)?;
+        member.respondent.answered_since(self.unled_since)
     }
 
     /// A server that led under this agent is fenced when leadership is lost; one that nobody
