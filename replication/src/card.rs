@@ -16,6 +16,9 @@ pub struct Card {
     /// The highest term in which its dataset was the primary's or in step with the primary; 0 if
     /// not known. Orders datasets whose histories do not compare.
     pub lineage: Term,
+    /// Whether the sidecar is about to end: leadership must not be handed to it.
+    #[serde(default)]
+    pub leaving: bool,
 }
 
 impl Card {

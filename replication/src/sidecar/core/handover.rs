@@ -137,7 +137,8 @@ impl Core {
     }
 
     fn has_company(&self) -> bool {
-        self.members.values().any(|member| member.agent.is_some())
+        let mut members = self.members.values();
+        members.any(|member| member.agent.is_some() && !member.card.leaving)
     }
 
     /// The member whose server follows ours most closely, or the one that was named.
@@ -154,6 +155,7 @@ impl Core {
                 continue;
             };
             let unfit = match member.answer_since(since) {
+                _ if member.card.leaving => "it is ending",
                 None => "its server does not answer",
                 Some(theirs) if !theirs.follows(address) => "its server does not follow ours",
                 Some(theirs) if theirs.link() != Some(Link::Up) => "its server has no link to ours",
@@ -198,6 +200,9 @@ impl Core {
         };
         if member.agent.as_ref() != Some(&successor) {
             return self.undo(format!("{successor} is gone"));
+        }
+        if member.card.leaving {
+            return self.undo(format!("{successor} is ending"));
         }
         let theirs = match member.respondent.answered_since(since) {
             None => {
@@ -311,6 +316,8 @@ impl Core {
                 handover.stage = stage;
                 self.undo(error.clone());
             }
+            // Who leaves has time to choose another.
+            (Stage::Undoing(_), _, Ok(())) if self.leaving && since < handover.deadline => {}
             (Stage::Undoing(why), _, Ok(())) => self.end_switchover(Err(why)),
             (Stage::Undoing(why), _, Err(error)) => {
                 // A pause ends by itself; a fence does not: let the group decide anew.

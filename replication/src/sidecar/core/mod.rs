@@ -510,6 +510,7 @@ impl Core {
             up: self.own.latest().is_some(),
             serving: self.serving(),
             lineage: self.lineage,
+            leaving: self.leaving,
         };
         if self.card.as_ref() != Some(&card) {
             self.card = Some(card.clone());

@@ -67,10 +67,12 @@ impl Table {
     }
 
     fn hears_of_b(&mut self, leader: Option<NodeId>) -> Vec<Action> {
-        let peer = Peer {
-            card: card(None).encode(),
-            leader,
-        };
+        self.hears_of_b_with(&card(None), leader)
+    }
+
+    fn hears_of_b_with(&mut self, card: &Card, leader: Option<NodeId>) -> Vec<Action> {
+        let card = card.encode();
+        let peer = Peer { card, leader };
         self.on(Event::Peers(BTreeMap::from([(b(), peer)])))
     }
 
@@ -140,6 +142,7 @@ fn card_of(name: &str, serving: Option<Term>) -> Card {
         up: true,
         serving,
         lineage: Term(0),
+        leaving: false,
     }
 }
 
@@ -351,4 +354,39 @@ fn a_switchover_that_fails_is_undone() {
         matches!(&actions[..], [Action::SwitchoverEnded(Err(why))] if why.contains("gone")),
         "{actions:?}"
     );
+}
+
+#[test]
+fn leadership_is_not_handed_to_who_is_ending() {
+    let mut table = Table::serving();
+    table.on(Event::Switchover { to: None });
+    table.b_says(Ok(replica("a", 5)));
+    table.on(Event::Done(Ok(())));
+    let leaving = Card {
+        leaving: true,
+        ..card(None)
+    };
+    let actions = table.hears_of_b_with(&leaving, Some(node("a")));
+    assert_eq!(actions[0], order(Order::ResumeWrites));
+    table.on(Event::Done(Ok(())));
+    table.on(Event::Switchover { to: None });
+    let actions = table.b_says(Ok(replica("a", 5)));
+    assert!(
+        matches!(&actions[..], [Action::SwitchoverEnded(Err(why))] if why.contains("ending")),
+        "{actions:?}"
+    );
+}
+
+#[test]
+fn who_ends_chooses_another_successor() {
+    let mut table = Table::serving();
+    table.on(Event::Leave);
+    let actions = table.b_says(Ok(replica("a", 5)));
+    assert!(actions.contains(&order(Order::PauseWrites)), "{actions:?}");
+    table.on(Event::Done(Ok(())));
+    let actions = table.b_says(Err("gone".into()));
+    assert_eq!(actions[0], order(Order::ResumeWrites));
+    assert_eq!(table.on(Event::Done(Ok(()))), []);
+    let actions = table.b_says(Ok(replica("a", 5)));
+    assert!(actions.contains(&order(Order::PauseWrites)), "{actions:?}");
 }
