@@ -187,7 +187,7 @@ impl Driver {
             self.shared.clients.fetch_sub(1, Ordering::Relaxed);
             // As in Redis: said if it can be said at once.
             let said = stream.try_write(TOO_MANY_CLIENTS);
-            info!(
+            debug!(
                 limit = self.shared.max_clients,
                 ?said,
                 "refused a client: too many"
@@ -314,6 +314,10 @@ impl Driver {
     }
 
     fn flush(&mut self, conn: Conn) {
+        if matches!(conn, Conn::Upstream(_)) {
+            // The engine may have decided to forward a moment before `until`.
+            self.engine.tick(Instant::now());
+        }
         let Some(socket) = sockets(&mut self.clients, &mut self.links, conn) else {
             return;
         };

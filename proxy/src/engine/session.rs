@@ -170,8 +170,12 @@ impl Session {
     // Events of the link.
 
     pub(super) fn link_up(&mut self, cx: &mut Context<'_>) {
-        self.backoff = BACKOFF.0;
         let link = self.link.as_mut().expect("a link was connected");
+        if !matches!(link.phase, Phase::Connecting(_)) {
+            // It was given up while it was made.
+            return;
+        }
+        self.backoff = BACKOFF.0;
         match self.memory.write(&mut link.greeting) {
             _ if planted(Bug::ForgetSettings) => self.link_ready(cx),
             0 => self.link_ready(cx),

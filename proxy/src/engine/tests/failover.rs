@@ -166,6 +166,23 @@ fn a_topology_ends_by_itself() {
 }
 
 #[test]
+fn a_link_that_is_made_after_its_topology_ended_is_not_used() {
+    let mut rig = Rig::lost();
+    rig.connecting_takes_time = true;
+    rig.topology(Topology {
+        term: 1,
+        until: Some(rig.now + Duration::from_secs(1)),
+        primary: Some(upstream(1)),
+        replicas: vec![],
+    });
+    rig.say(&["INCR a"]);
+    rig.now += Duration::from_secs(1);
+    rig.connected();
+    assert_eq!(rig.sent(), "");
+    assert_eq!(rig.link, None);
+}
+
+#[test]
 fn extending_a_topology_keeps_its_links() {
     let mut rig = Rig::lost();
     for _ in 0..10 {

@@ -238,10 +238,7 @@ fn a_server_that_does_not_accept_is_given_up_and_tried_again() {
     assert_eq!(later, now + Duration::from_secs(1));
     actions.clear();
     engine.settle(later, &mut actions);
-    assert_eq!(
-        actions,
-        [crate::engine::Action::Abandon(first)]
-    );
+    assert_eq!(actions, [crate::engine::Action::Abandon(first)]);
     assert!(!engine.knows(Conn::Upstream(first)));
     engine.link_up(later, first);
     actions.clear();

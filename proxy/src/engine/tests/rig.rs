@@ -45,6 +45,8 @@ pub(super) struct Rig {
     pub(super) connects: usize,
     /// Whether links are connected as soon as that is asked for.
     pub(super) connecting_works: bool,
+    /// Whether it takes until the test says so.
+    pub(super) connecting_takes_time: bool,
     /// Whether written bytes are taken.
     pub(super) client_reads: bool,
     pub(super) server_reads: bool,
@@ -80,6 +82,7 @@ impl Rig {
             port: 0,
             connects: 0,
             connecting_works: true,
+            connecting_takes_time: false,
             client_reads: true,
             server_reads: true,
             left: Vec::new(),
@@ -135,6 +138,12 @@ impl Rig {
     pub(super) fn server_bytes(&mut self, bytes: &[u8]) {
         let link = self.link.expect("a link");
         self.engine.received(self.now, Conn::Upstream(link), bytes);
+        self.settle();
+    }
+
+    /// Connecting, which took time, is done.
+    pub(super) fn connected(&mut self) {
+        self.engine.link_up(self.now, self.link.expect("a link"));
         self.settle();
     }
 
@@ -215,7 +224,9 @@ impl Rig {
                 assert_eq!(self.link, None, "one link at a time");
                 self.connects += 1;
                 self.port = to.port;
-                if self.connecting_works {
+                if self.connecting_takes_time {
+                    self.link = Some(id);
+                } else if self.connecting_works {
                     self.link = Some(id);
                     self.engine.link_up(self.now, id);
                 } else {

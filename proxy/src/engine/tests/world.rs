@@ -70,7 +70,7 @@ struct World {
     target: Option<u16>,
     epoch: u64,
     wires: BTreeMap<LinkId, Wire>,
-    connecting: Vec<(LinkId, usize)>,
+    connecting: Vec<(LinkId, usize, u64)>,
     clients: Vec<Client>,
     blocked: BTreeSet<Conn>,
     /// How often each command ran.
@@ -299,7 +299,7 @@ impl World {
             return;
         }
         let at = self.rng.usize(..self.connecting.len());
-        let (id, server) = self.connecting.swap_remove(at);
+        let (id, server, epoch) = self.connecting.swap_remove(at);
         let conn = Conn::Upstream(id);
         if !self.engine.knows(conn) {
             return;
@@ -309,7 +309,7 @@ impl World {
         }
         let wire = Wire {
             server,
-            epoch: self.epoch,
+            epoch,
             to_server: Vec::new(),
             to_proxy: Vec::new(),
             marks: Vec::new(),
@@ -467,7 +467,9 @@ impl World {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Connect(id, to) => self.connecting.push((id, usize::from(to.port))),
+            Action::Connect(id, to) => {
+                self.connecting.push((id, usize::from(to.port), self.epoch));
+            }
             Action::Flush(conn) => {
                 if !self.blocked.contains(&conn) {
                     self.flush(conn);
