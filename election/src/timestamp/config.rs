@@ -86,6 +86,7 @@ impl TimestampConfig {
             return wrong("heartbeat must be at least 1 ms".into());
         }
         for (field, time) in [
+            ("heartbeat", self.heartbeat),
             ("lost_after", self.lost_after),
             ("vote_timeout", self.vote_timeout),
             ("form_timeout", self.form_timeout),

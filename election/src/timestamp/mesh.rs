@@ -24,6 +24,9 @@ use dial::{RETRY_FOREIGN, Route, leads_to};
 /// Peers and named addresses beyond this number are turned away.
 pub(crate) const MAX_PEERS: usize = 64;
 
+/// How many connections one peer may have: one that each end dialled, and as many that end.
+const MAX_CONNECTIONS: usize = 4;
+
 /// Names a connection within one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) struct ConnectionId(pub(crate) u64);
@@ -214,6 +217,9 @@ impl Mesh {
                 state_at: now,
             }
         });
+        if link.connections.len() >= MAX_CONNECTIONS {
+            return refusal;
+        }
         link.address = address;
         link.heard = now;
         link.connections.insert(
