@@ -2,7 +2,11 @@
 
 mod report;
 
-use std::{fmt, sync::Mutex, time::Duration};
+use std::{
+    fmt,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
 use async_trait::async_trait;
 use bellwether_resp::{Cause, Command, ConnectOptions, Connection, Credentials, Value};
@@ -37,22 +41,59 @@ pub struct Redis {
     address: Address,
     options: RedisOptions,
     questions: Line,
-    orders: Line,
+    orders: Arc<Line>,
 }
 
-#[derive(Default)]
+/// One connection, replaced when it is lost.
 struct Line {
+    address: Address,
+    options: ConnectOptions,
     connection: Mutex<Option<Connection>>,
     /// One caller connects at a time; the others use its connection.
     connecting: tokio::sync::Mutex<()>,
 }
 
 impl Line {
+    fn new(address: Address, options: &RedisOptions) -> Self {
+        let timeout = options.timeout.unwrap_or(Duration::from_secs(1));
+        let mut connect = ConnectOptions::default();
+        connect.connect_timeout = timeout;
+        connect.command_timeout = timeout;
+        connect.credentials.clone_from(&options.credentials);
+        connect.client_name = Some("bellwether".to_owned());
+        Self {
+            address,
+            options: connect,
+            connection: Mutex::new(None),
+            connecting: tokio::sync::Mutex::new(()),
+        }
+    }
+
     fn current(&self) -> Option<Connection> {
         let connection = self.connection.lock().expect("no holder panics");
         connection
             .clone()
             .filter(|connection| !connection.is_closed())
+    }
+
+    async fn connect(&self) -> Result<Connection, bellwether_resp::Error> {
+        let _one_at_a_time = self.connecting.lock().await;
+        if let Some(connection) = self.current() {
+            return Ok(connection);
+        }
+        let Address { host, port } = &self.address;
+        let connection = Connection::connect(host, *port, &self.options).await?;
+        *self.connection.lock().expect("no holder panics") = Some(connection.clone());
+        Ok(connection)
+    }
+
+    /// Connects without keeping anybody waiting, unless that is done or under way. If it fails, so
+    /// will the next order, which reports it.
+    fn prepare(self: &Arc<Self>) {
+        if self.current().is_none() && self.connecting.try_lock().is_ok() {
+            let line = Arc::clone(self);
+            tokio::spawn(async move { line.connect().await.map(drop) });
+        }
     }
 }
 
@@ -65,34 +106,15 @@ impl fmt::Debug for Redis {
 }
 
 impl Redis {
-    /// The server at `address`; connects when first used.
+    /// The server at `address`; connects when first used, within a tokio runtime.
     #[must_use]
     pub fn new(address: Address, options: RedisOptions) -> Self {
         Self {
+            questions: Line::new(address.clone(), &options),
+            orders: Arc::new(Line::new(address.clone(), &options)),
             address,
             options,
-            questions: Line::default(),
-            orders: Line::default(),
         }
-    }
-
-    async fn connect(&self, line: &Line) -> Result<Connection, Error> {
-        let _one_at_a_time = line.connecting.lock().await;
-        if let Some(connection) = line.current() {
-            return Ok(connection);
-        }
-        let timeout = self.options.timeout.unwrap_or(Duration::from_secs(1));
-        let mut options = ConnectOptions::default();
-        options.connect_timeout = timeout;
-        options.command_timeout = timeout;
-        options.credentials = self.options.credentials.clone();
-        options.client_name = Some("bellwether".to_owned());
-        let Address { host, port } = &self.address;
-        let connection = Connection::connect(host, *port, &options)
-            .await
-            .map_err(|source| self.failed("AUTH", source))?;
-        *line.connection.lock().expect("no holder panics") = Some(connection.clone());
-        Ok(connection)
     }
 
     /// Sends these and returns the replies; errors among them are replies.
@@ -102,7 +124,8 @@ impl Redis {
         name: &'static str,
         commands: &[Command],
     ) -> Result<Vec<Value>, Error> {
-        let connection = self.connect(line).await?;
+        let connection = line.connect().await;
+        let connection = connection.map_err(|source| self.failed("AUTH", source))?;
         let replies = connection.pipeline(commands.to_vec()).await;
         replies.map_err(|source| self.failed(name, source))
     }
@@ -221,8 +244,7 @@ impl Instance for Redis {
             Command::new("CONFIG").arg("GET").arg("replica-priority"),
         ];
         let mut replies = self.query("INFO", &commands).await?;
-        // If this fails, so will the next order, which reports it.
-        let _ = self.connect(&self.orders).await;
+        self.orders.prepare();
         let priority = replies.pop().unwrap_or(Value::Null);
         let mut text = String::new();
         for reply in replies {
