@@ -14,7 +14,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep_until, timeout};
-use tracing::{debug, info, trace, warn};
+use tracing::{debug, trace, warn};
 
 use crate::engine::{Action, Conn, Engine, LinkId, Settings, TOO_MANY_CLIENTS};
 use crate::ready::{Readiness, ReadyList};

@@ -30,6 +30,7 @@ const BACKLOG: i32 = 1024;
 pub struct Proxy {
     local_addr: SocketAddr,
     stop: watch::Sender<Option<Instant>>,
+    ended: watch::Receiver<bool>,
     workers: Vec<Worker>,
 }
 
@@ -62,6 +63,7 @@ impl Proxy {
         })?;
         let local_addr = listeners[0].local_addr().map_err(Error::Worker)?;
         let (stop, stopped) = watch::channel(None);
+        let (tell_end, ended) = watch::channel(false);
         let clients = AtomicUsize::new(0);
         let shared = Arc::new(Shared {
             max_clients: config.max_clients,
@@ -78,7 +80,7 @@ impl Proxy {
                 shared: Arc::clone(&shared),
                 stats: Arc::clone(&stats),
             };
-            let (thread, ended) = spawn(assignment)?;
+            let (thread, ended) = spawn(assignment, Ends(tell_end.clone()))?;
             Ok(Worker {
                 thread,
                 ended,
@@ -91,6 +93,7 @@ impl Proxy {
         Ok(Self {
             local_addr,
             stop,
+            ended,
             workers,
         })
     }
@@ -111,6 +114,17 @@ impl Proxy {
         sum
     }
 
+    /// Waits until a worker has ended although nobody asked for it: a defect. Its clients are cut,
+    /// and new ones are refused or served by fewer workers.
+    ///
+    /// # Cancel safety
+    /// Cancel safe.
+    pub async fn ended(&self) {
+        let mut ended = self.ended.clone();
+        // An error says that all have ended.
+        let _ = ended.wait_for(|ended| *ended).await;
+    }
+
     /// Accepts no more clients, answers what was asked already, closes each client then, and
     /// returns when all are gone; after `within` those that remain are closed as they are.
     ///
@@ -128,12 +142,25 @@ impl Proxy {
     }
 }
 
-fn spawn(assignment: Assignment) -> io::Result<(JoinHandle<()>, oneshot::Receiver<()>)> {
+/// Says so when its thread ends, even by a panic.
+struct Ends(watch::Sender<bool>);
+
+impl Drop for Ends {
+    fn drop(&mut self) {
+        self.0.send_replace(true);
+    }
+}
+
+fn spawn(
+    assignment: Assignment,
+    ends: Ends,
+) -> io::Result<(JoinHandle<()>, oneshot::Receiver<()>)> {
     let runtime = runtime::Builder::new_current_thread()
         .enable_all()
         .build()?;
     let (end, ended) = oneshot::channel();
     let thread = thread::Builder::new().name("proxy".into()).spawn(move || {
+        let _ends = ends;
         // One task reads from many sockets: the budget per task would cut its turns short.
         let served = tokio::task::unconstrained(driver::run(assignment));
         if let Err(error) = runtime.block_on(served) {

@@ -94,6 +94,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     tokio::select! {
         () = &mut stop => {}
         ended = &mut agent => return ended.and(Err(premature(None))),
+        () = proxies.ended() => anyhow::bail!("a worker of the proxy ended"),
         ended = tasks.join_next() => return Err(premature(ended)),
     }
     info!("hand over and end");
@@ -148,6 +149,19 @@ impl Proxies {
             info!(address = %replica.local_addr(), "clients are brought to a replica");
         }
         Ok(proxies)
+    }
+
+    async fn ended(&self) {
+        let replica = async {
+            match &self.replica {
+                Some(replica) => replica.ended().await,
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = self.primary.ended() => {}
+            () = replica => {}
+        }
     }
 
     async fn shutdown(self, within: Duration) {

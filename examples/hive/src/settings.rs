@@ -272,7 +272,7 @@ impl Settings {
         let ranges = [
             ("--heartbeat", self.heartbeat, shortest),
             ("--lost-after", self.lost_after, shortest),
-            ("--form-timeout", self.form_timeout, Duration::ZERO),
+            ("--form-timeout", self.form_timeout, shortest),
             ("--down-after", self.down_after, shortest),
             ("--answer-timeout", self.answer_timeout, shortest),
             ("--hold", self.hold, shortest),
@@ -287,6 +287,12 @@ impl Settings {
             return Err(format!(
                 "--lost-after ({:?}) must be at least four times --heartbeat ({:?})",
                 self.lost_after, self.heartbeat
+            ));
+        }
+        if self.form_timeout < self.lost_after {
+            return Err(format!(
+                "--form-timeout ({:?}) must not be shorter than --lost-after ({:?})",
+                self.form_timeout, self.lost_after
             ));
         }
         Ok(())

@@ -89,6 +89,8 @@ fn bad_input_is_named_in_one_line() -> Result<()> {
         (&[peers, "--down-after", "1ms"], "--down-after"),
         (&[peers, "--lost-after", "399ms"], "--lost-after"),
         (&[peers, "--lost-after", "0s"], "--lost-after"),
+        (&[peers, "--lost-after", "2s"], "--form-timeout"),
+        (&[peers, "--form-timeout", "999ms"], "--lost-after"),
         (&[peers, "--heartbeat", "99999999999y"], "--heartbeat"),
         (
             &[peers, "--form-timeout", "99999999999999999999y"],
