@@ -86,6 +86,8 @@ pub struct Record {
     pub errors: Vec<(Instant, u64, String)>,
     /// How often connecting failed.
     pub refused: u64,
+    /// When it ended.
+    pub finished: Option<Instant>,
 }
 
 impl Writer {
@@ -153,6 +155,7 @@ fn write(mut route: impl Route, options: &WriterOptions, stop: &AtomicBool) -> R
         }
         number += 1;
     }
+    record.finished = Some(Instant::now());
     record
 }
 
@@ -171,11 +174,16 @@ fn connect(address: SocketAddr, options: &WriterOptions) -> Result<Connection> {
 }
 
 impl Record {
-    /// The longest time without an acknowledgement from `since` on, and when it ended.
+    /// The longest time without an acknowledgement from `since` on, the silence before the writer
+    /// ended included, and when that time ended. `None` if nothing was acknowledged at all.
     #[must_use]
     pub fn gap(&self, since: Instant) -> Option<(Duration, Instant)> {
-        let pairs = self.acknowledged.windows(2);
-        let gaps = pairs.map(|pair| (pair[1].1 - pair[0].1, pair[1].1));
+        let times = self.acknowledged.iter().map(|(_, at)| *at);
+        let times: Vec<_> = times.chain(self.finished).collect();
+        if self.acknowledged.is_empty() {
+            return None;
+        }
+        let gaps = times.windows(2).map(|pair| (pair[1] - pair[0], pair[1]));
         gaps.filter(|(_, end)| *end >= since).max()
     }
 

@@ -1,4 +1,4 @@
-//! The project's tasks: `cargo xtask test`, `soak`, `fuzz`.
+//! The project's tasks: `cargo xtask test`, `bench`, `soak`, `fuzz`.
 //!
 //! Only `test` says whether the project is right; the others run longer, for those who ask.
 //! Exit codes: 0 all is well, 1 something failed, 2 the machine lacks something (one line says what).

@@ -1,11 +1,12 @@
 //! `cargo xtask soak`: the simulators and the worst scenes of the hive, for as long as one likes.
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 
 use crate::{
     cargo::cargo,
     step::{self, Kind},
     summary::Summary,
+    test::skipped_tests,
 };
 
 #[derive(Debug, clap::Args)]
@@ -27,6 +28,7 @@ pub(crate) struct Arguments {
 /// hive's tests do a few times only.
 pub(crate) fn run(arguments: &Arguments) -> Result<Summary> {
     let mut steps = Vec::new();
+    let skipped = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
     for package in ["bellwether-election", "bellwether-replication"] {
         let mut tests = cargo("test --release --locked --all-features --lib");
         // The simulators are modules named `sim` or `simulation`.
@@ -43,6 +45,7 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Summary> {
         "restarts::",
         "partition::",
     ]);
+    tests.env("BELLWETHER_SKIPPED", skipped.path());
     tests.env("BELLWETHER_RESTARTS", arguments.restarts.to_string());
     tests.env("BELLWETHER_PARTITIONS", arguments.partitions.to_string());
     let name = format!(
@@ -52,6 +55,6 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Summary> {
     steps.push(step::run(&name, Kind::Tests, tests)?);
     Ok(Summary {
         steps,
-        skipped: Vec::new(),
+        skipped: skipped_tests(&skipped)?,
     })
 }

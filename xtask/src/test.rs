@@ -3,6 +3,7 @@
 use std::{fs, process::Command};
 
 use anyhow::{Context, Result};
+use tempfile::NamedTempFile;
 
 use crate::{
     cargo::{cargo, require_components},
@@ -15,7 +16,7 @@ pub(crate) fn run() -> Result<Summary> {
     require_components()?;
     bellwether_testkit::install::redis_server()?;
     // testkit's `skip` adds a line to it for each test that this machine cannot run.
-    let skipped = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
+    let skipped = NamedTempFile::new().context("cannot make a temporary file")?;
 
     let mut tests = cargo("test --workspace --all-features --locked --no-fail-fast");
     tests.env("BELLWETHER_SKIPPED", skipped.path());
@@ -46,7 +47,12 @@ pub(crate) fn run() -> Result<Summary> {
         .map(|(name, kind, command)| step::run(name, kind, command))
         .collect::<Result<_>>()?;
 
-    let skipped = fs::read_to_string(skipped.path()).context("cannot read what was skipped")?;
-    let skipped = skipped.lines().map(str::to_owned).collect();
+    let skipped = skipped_tests(&skipped)?;
     Ok(Summary { steps, skipped })
+}
+
+/// What testkit's `skip` wrote, a line for each test.
+pub(crate) fn skipped_tests(file: &NamedTempFile) -> Result<Vec<String>> {
+    let text = fs::read_to_string(file.path()).context("cannot read what was skipped")?;
+    Ok(text.lines().map(str::to_owned).collect())
 }

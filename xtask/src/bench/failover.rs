@@ -120,6 +120,9 @@ fn judge(
 ) -> Outcome {
     let mut violations = Vec::new();
     let (gap, ended) = record.gap(fault_at).unwrap_or((Duration::MAX, fault_at));
+    if record.finished.is_none_or(|finished| ended >= finished) {
+        violations.push("writes did not go on".to_owned());
+    }
     if comparison.repeated > 0 || !comparison.in_order {
         violations.push(format!(
             "{} repeated, in order: {}",

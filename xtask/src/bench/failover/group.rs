@@ -2,7 +2,6 @@
 
 use std::{
     path::{Path, PathBuf},
-    process::Command,
     thread,
     time::{Duration, Instant},
 };
@@ -11,6 +10,8 @@ use anyhow::{Context, Result, ensure};
 use bellwether_testkit::{
     Boot, Group, GroupOptions, InTurn, Node, Record, Role, Writer, WriterOptions, until,
 };
+
+use crate::cargo::{cargo, root};
 
 use super::{Fault, Outcome, judge};
 
@@ -24,21 +25,13 @@ const STOPPED: Duration = Duration::from_secs(4);
 
 /// Builds the agent as it is meant to be run.
 pub(super) fn build_agent() -> Result<PathBuf> {
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let build = [
-        "build",
-        "--release",
-        "--locked",
-        "--package",
-        "bellwether-hive",
-    ];
-    let status = Command::new(cargo)
-        .args(build)
+    let status = cargo("build --release --locked --package bellwether-hive")
         .status()
         .context("cannot run cargo")?;
     ensure!(status.success(), "the agent cannot be built");
-    let target = std::env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
-    Ok(PathBuf::from(target).join("release/bellwether-hive"))
+    let target = std::env::var_os("CARGO_TARGET_DIR");
+    let target = target.map_or_else(|| root().join("target"), PathBuf::from);
+    Ok(target.join("release/bellwether-hive"))
 }
 
 /// A group, a writer through the nodes that stay well, one through the node that does not, and a
