@@ -25,8 +25,8 @@ const REST: Time = 1_500 * MS;
 const MOST_STEPS: u32 = 4_000;
 const MOST_ORDERS: u32 = 40;
 
-/// Within this time a server must not be promoted more often than that: leaders that cannot see
-/// each other would take turns.
+/// Within this time a server must not be promoted more often than that, unless it was restarted:
+/// leaders that cannot see each other would take turns.
 const PING_PONG: Time = 4 * SECOND;
 const MOST_PROMOTIONS: usize = 8;
 

@@ -75,6 +75,7 @@ impl World {
         });
         let (run, loading) = (server.run, server.loading);
         self.nodes[node].server = server;
+        self.nodes[node].promotions.clear();
         if loading {
             let time = self.rng.u64(5 * MS..200 * MS);
             self.after(time, Happening::Loaded { server: node, run });

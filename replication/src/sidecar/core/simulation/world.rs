@@ -100,7 +100,7 @@ pub(super) struct Node {
     pub(super) agent: Option<Agent>,
     pub(super) server: Server,
     pub(super) clock: Clock,
-    /// When it was told to be primary of late.
+    /// When its server was told to be primary of late, since that started.
     pub(super) promotions: Vec<Time>,
     /// Messages that a stopped server will read when it goes on.
     pub(super) queued: VecDeque<Message>,
