@@ -293,7 +293,6 @@ impl Core {
             own.keys, own.position
         );
         self.explain("promote the own server", why);
-        self.promoted_at = Some(own.position.clone());
         let run_id = own.run_id.clone();
         self.enter(Stage::Promoting { run_id });
         self.give_order(Order::Promote);

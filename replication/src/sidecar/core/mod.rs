@@ -10,10 +10,12 @@ mod following;
 mod handover;
 mod leading;
 mod members;
+mod message;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]
 mod table;
+mod telling;
 mod vacant;
 
 use std::{
@@ -21,96 +23,18 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bellwether_election::{Leadership, NodeId, Peer, Rank, Term};
+use bellwether_election::{Leadership, NodeId, Rank, Term};
 
+pub(crate) use self::message::{Action, Decision, Event, Order, Who};
 use self::{
     flaw::Flaw, following::Following, handover::Handover, leading::Spell, members::Member,
     vacant::Vacancy,
 };
-use super::{SidecarConfig, Switched};
-use crate::{Address, Card, Clients, Inspection, Position, Server, View};
+use super::SidecarConfig;
+use crate::{Card, Clients, Inspection, Server, View};
 
 /// How long to wait after a failed order before the next one.
 const RETRY_ORDER: Duration = Duration::from_millis(200);
-
-/// Something became known.
-#[derive(Clone, Debug)]
-pub(crate) enum Event {
-    /// The election says who leads.
-    Leadership(Leadership),
-    /// The election says who else is there.
-    Peers(BTreeMap<NodeId, Peer>),
-    /// The connection to the own server was lost.
-    Lost,
-    /// An [`Action::Ask`] was answered, or not.
-    Answer {
-        who: Who,
-        asked: Instant,
-        answer: Result<Inspection, String>,
-    },
-    /// An [`Action::Order`] ended.
-    Done(Result<(), String>),
-    /// An [`Action::FenceMember`] ended.
-    Fenced {
-        member: String,
-        result: Result<(), String>,
-    },
-    /// Somebody wants another primary; by name or whoever fits best.
-    Switchover { to: Option<String> },
-    /// This member is to end.
-    Leave,
-    /// [`Core::wake_at`] has come.
-    Tick,
-}
-
-/// A server that can be asked.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Who {
-    Own,
-    Member { name: String, address: Address },
-}
-
-/// What the own server is told.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) enum Order {
-    Promote,
-    Follow(Address),
-    Fence(Clients),
-    PauseWrites,
-    ResumeWrites,
-}
-
-/// Something to be done by the shell.
-#[derive(Clone, Debug, PartialEq)]
-pub(crate) enum Action {
-    Campaign(Rank),
-    Resign(Option<NodeId>),
-    Announce(Card),
-    /// Inspect a server and report an [`Event::Answer`], in bounded time.
-    Ask(Who),
-    /// Tell the own server and report [`Event::Done`], in bounded time.
-    Order(Order),
-    /// Fence another member's server and report [`Event::Fenced`], in bounded time.
-    FenceMember {
-        member: String,
-        address: Address,
-    },
-    Publish(View),
-    /// Tell the operator what was decided and why.
-    Explain(Decision),
-    SwitchoverEnded(Result<Switched, String>),
-    /// The member may end now.
-    Left,
-}
-
-/// What was decided, and why.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub(crate) struct Decision {
-    pub(crate) what: String,
-    pub(crate) why: String,
-    /// Whether an operator should look at it.
-    pub(crate) grave: bool,
-}
 
 /// The newest answer of a server, and whether another is awaited.
 #[derive(Debug, Default)]
@@ -171,8 +95,6 @@ pub(crate) struct Core {
     candidacy: Option<Rank>,
     /// After an order failed, the next waits until then.
     retry_from: Instant,
-    /// Where the own dataset was when it was last promoted.
-    promoted_at: Option<Position>,
     /// A primary that is still shown while leadership passes from hand to hand, and until when.
     kept: Option<(Term, Server, Instant)>,
     next_survey: Instant,
@@ -207,7 +129,6 @@ impl Core {
             left: false,
             candidacy: None,
             retry_from: now,
-            promoted_at: None,
             kept: None,
             next_survey: now,
             unled_since: now,
@@ -399,9 +320,13 @@ impl Core {
             return;
         }
         self.withdraw(None, "this member ends");
-        if std::mem::take(&mut self.served) {
-            self.explain("fence the own server", "this member ends");
-            return self.give_order(Order::Fence(Clients::Cut));
+        // A server that is down needs no fence: it does not boot writable.
+        if self.served && self.own.latest().is_some() {
+            if self.may_order() {
+                self.explain("fence the own server", "this member ends");
+                self.give_order(Order::Fence(Clients::Cut));
+            }
+            return;
         }
         self.left = true;
         self.out.push(Action::Left);
@@ -485,87 +410,6 @@ impl Core {
         }
         self.own_lost &= !self.own.awaited;
     }
-
-    fn explain(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.push_decision(what.into(), why.into(), false);
-    }
-
-    fn explain_grave(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.push_decision(what.into(), why.into(), true);
-    }
-
-    fn push_decision(&mut self, what: String, why: String, grave: bool) {
-        let decision = Decision { what, why, grave };
-        if self.last_decision.as_ref() != Some(&decision) {
-            self.last_decision = Some(decision.clone());
-            self.out.push(Action::Explain(decision));
-        }
-    }
-
-    // What is told to others.
-
-    fn publish(&mut self) {
-        let card = Card {
-            redis: self.config.server.address.clone(),
-            up: self.own.latest().is_some(),
-            serving: self.serving(),
-            lineage: self.lineage,
-            leaving: self.leaving,
-        };
-        if self.card.as_ref() != Some(&card) {
-            self.card = Some(card.clone());
-            // Before anything else: whoever hears of a resignation hears of its cause.
-            self.out.insert(0, Action::Announce(card));
-        }
-        let view = self.current_view();
-        if let Some(primary) = &view.primary {
-            self.last_primary = Some(primary.clone());
-        }
-        if self.view != view {
-            self.view = view.clone();
-            self.out.push(Action::Publish(view));
-        }
-    }
-
-    fn serving(&self) -> Option<Term> {
-        match &self.phase {
-            Phase::Leading(spell) if !spell.resigned => spell.serving(),
-            _ => None,
-        }
-    }
-
-    fn current_view(&mut self) -> View {
-        let serving = match &self.phase {
-            Phase::Leading(spell) => self
-                .serving()
-                .map(|term| (term, spell.until, self.config.server.clone())),
-            Phase::Following(following) => following
-                .serving()
-                .zip(following.server())
-                .map(|(term, server)| (term, None, server)),
-            Phase::Vacant(_) => None,
-        };
-        if serving.is_some() {
-            self.kept = None;
-        }
-        let kept = self
-            .kept
-            .clone()
-            .map(|(term, server, _)| (term, None, server));
-        let (term, until, primary) = match serving.or(kept) {
-            Some((term, until, server)) => (term, until, Some(server)),
-            None => (self.view.term, None, None),
-        };
-        let replicas = primary
-            .as_ref()
-            .map_or_else(Vec::new, |p| self.replicas_of(p));
-        View {
-            term,
-            until,
-            primary,
-            replicas,
-        }
-    }
 }
 
 impl Phase {
@@ -574,18 +418,6 @@ impl Phase {
             Self::Vacant(vacancy) => vacancy.deadline(),
             Self::Leading(spell) => spell.deadline(),
             Self::Following(_) => None,
-        }
-    }
-}
-
-impl Order {
-    fn verb(&self) -> &'static str {
-        match self {
-            Self::Promote => "promote",
-            Self::Follow(_) => "follow",
-            Self::Fence(_) => "fence",
-            Self::PauseWrites => "pause writes",
-            Self::ResumeWrites => "resume writes",
         }
     }
 }

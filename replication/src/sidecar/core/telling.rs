@@ -1,0 +1,87 @@
+//! What is told to others: the card, the view, and why something was decided.
+
+use bellwether_election::Term;
+
+use super::{Action, Core, Decision, Phase};
+use crate::{Card, View};
+
+impl Core {
+    pub(super) fn explain(&mut self, what: impl Into<String>, why: impl Into<String>) {
+        self.push_decision(what.into(), why.into(), false);
+    }
+
+    pub(super) fn explain_grave(&mut self, what: impl Into<String>, why: impl Into<String>) {
+        self.push_decision(what.into(), why.into(), true);
+    }
+
+    fn push_decision(&mut self, what: String, why: String, grave: bool) {
+        let decision = Decision { what, why, grave };
+        if self.last_decision.as_ref() != Some(&decision) {
+            self.last_decision = Some(decision.clone());
+            self.out.push(Action::Explain(decision));
+        }
+    }
+
+    pub(super) fn publish(&mut self) {
+        let card = Card {
+            redis: self.config.server.address.clone(),
+            up: self.own.latest().is_some(),
+            serving: self.serving(),
+            lineage: self.lineage,
+            leaving: self.leaving,
+        };
+        if self.card.as_ref() != Some(&card) {
+            self.card = Some(card.clone());
+            // Before anything else: whoever hears of a resignation hears of its cause.
+            self.out.insert(0, Action::Announce(card));
+        }
+        let view = self.current_view();
+        if let Some(primary) = &view.primary {
+            self.last_primary = Some(primary.clone());
+        }
+        if self.view != view {
+            self.view = view.clone();
+            self.out.push(Action::Publish(view));
+        }
+    }
+
+    pub(super) fn serving(&self) -> Option<Term> {
+        match &self.phase {
+            Phase::Leading(spell) if !spell.resigned => spell.serving(),
+            _ => None,
+        }
+    }
+
+    fn current_view(&mut self) -> View {
+        let serving = match &self.phase {
+            Phase::Leading(spell) => self
+                .serving()
+                .map(|term| (term, spell.until, self.config.server.clone())),
+            Phase::Following(following) => following
+                .serving()
+                .zip(following.server())
+                .map(|(term, server)| (term, None, server)),
+            Phase::Vacant(_) => None,
+        };
+        if serving.is_some() {
+            self.kept = None;
+        }
+        let kept = self
+            .kept
+            .clone()
+            .map(|(term, server, _)| (term, None, server));
+        let (term, until, primary) = match serving.or(kept) {
+            Some((term, until, server)) => (term, until, Some(server)),
+            None => (self.view.term, None, None),
+        };
+        let replicas = primary
+            .as_ref()
+            .map_or_else(Vec::new, |p| self.replicas_of(p));
+        View {
+            term,
+            until,
+            primary,
+            replicas,
+        }
+    }
+}
