@@ -360,7 +360,9 @@ fn a_refusal_that_stays_is_delivered() {
         b"return redis.call('set','k','v')",
         b"0",
     ]));
-    assert!(client.text().starts_with("-READONLY"));
+    // Redis 6.2 wraps what a script was told.
+    let refusal = client.text();
+    assert!(refusal.starts_with('-') && refusal.contains("READONLY"));
     assert!(
         front.stats().replayed > 0,
         "the write was tried again, the script was not"

@@ -21,10 +21,10 @@ fn a_command_passes_in_either_form() {
     assert_eq!(client.text(), "+PONG\r\n");
     assert_eq!(client.text(), "+OK\r\n");
     assert_eq!(client.text(), "$1\r\nc\r\n");
-    assert_eq!(
-        client.ask("nonsense 1"),
-        "-ERR unknown command 'nonsense', with args beginning with: '1' \r\n"
-    );
+    // The server's own words, which differ between its versions.
+    let said = client.ask("nonsense 1");
+    assert!(said.starts_with("-ERR unknown command") && said.contains("nonsense"));
+    assert!(said.ends_with("\r\n"));
     assert_eq!(client.ask("QUIT"), "+OK\r\n");
     assert_eq!(client.next(), None);
 }
