@@ -10,7 +10,7 @@ pub enum Clients {
     /// They are cut in the same transaction: what was queued may run but is never acknowledged.
     Cut,
     /// They stay, and writes that were paused are answered with READONLY. Only for a planned
-    /// switchover, where no write ran after the pause began.
+    /// switchover, where no write ran after the pause began, and for a replica, whose clients read.
     Keep,
 }
 

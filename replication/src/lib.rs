@@ -1,4 +1,40 @@
 //! What each Redis server is told to be: promote, follow, fence, switch over.
+//!
+//! A [`Sidecar`] runs beside one server. An election tells it who leads; it makes its server follow
+//! that, hands over without loss when asked to, and publishes as a [`View`] whom clients may be
+//! brought to. It decides by what the servers themselves say: how far their datasets are in which
+//! history of writes, a [`Position`].
+//!
+//! ```
+//! use bellwether_replication::{Position, Relation};
+//!
+//! let position = |id: &str, offset, previous: Option<(&str, u64)>| Position {
+//!     replication_id: id.into(),
+//!     offset,
+//!     previous: previous.map(|(id, end)| (id.into(), end)),
+//! };
+//! // A replica that had 100 bytes was promoted; its former primary wrote 20 more before it died.
+//! let promoted = position("new", 150, Some(("old", 101)));
+//! let former = position("old", 120, None);
+//! assert_eq!(former.relation(&promoted), Relation::Diverged);
+//! assert_eq!(former.bytes_beyond(&promoted), Some(20));
+//! ```
+//!
+//! # What may be told what to be
+//!
+//! | [`Instance`] | a fence holds | a promotion is verified | versions |
+//! |---|---|---|---|
+//! | [`Redis`] | until it is told otherwise; over a restart if it boots as a replica of nowhere | by ROLE | Redis from 6.2 on (tested with 6.2 and 7.0), and Valkey, which speaks the same (not tested) |
+//!
+//! # Guarantees
+//!
+//! A sidecar never promotes an empty server while it reaches one with data, publishes its server
+//! only when that is a verified primary, and loses no acknowledged write in a switchover that
+//! succeeds. Whether there is one primary at a time is up to the election, and to whether the old
+//! one can be reached to be fenced. Replication is asynchronous: what an unplanned failover loses
+//! lies beyond the successor's offset at promotion, and is logged.
+//!
+//! There are no features.
 
 mod address;
 mod card;

@@ -11,6 +11,7 @@ mod handover;
 mod leading;
 mod members;
 mod message;
+mod serving;
 #[cfg(test)]
 mod simulation;
 #[cfg(test)]

@@ -79,16 +79,16 @@ fn measure(group: &mut Group, began: Instant, fault: Fault) -> Result<Outcome> {
 
     let fault_at = Instant::now();
     let continued_at = strike(&mut group.nodes[primary], fault)?;
-    let kept_agent = !matches!(
+    let gone = matches!(
         fault,
-        Fault::NodeKilled | Fault::AgentKilled | Fault::Planned
+        Fault::RedisKilled | Fault::NodeKilled | Fault::AgentKilled | Fault::Planned
     );
-    if !kept_agent {
-        // One node fewer is led: the other two must be one primary and its replica.
+    if gone {
+        // The other two must be one primary and its replica.
         until(PATIENCE, "the others to form a group", || {
             others_formed(group, primary)
         })?;
-    } else if fault != Fault::RedisKilled {
+    } else {
         group.formed(PATIENCE)?;
     }
     thread::sleep(CALM);
