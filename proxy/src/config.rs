@@ -1,9 +1,52 @@
 //! Settings of a proxy.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::time::Duration;
 
 use crate::error::Error;
+
+/// Which servers answer reads.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum ReadFrom {
+    /// The primary, always.
+    #[default]
+    Primary,
+    /// A replica that is fit and connected, else the primary. Such reads may be stale.
+    PreferReplica,
+    /// A replica as long as one is fit, even if its connection must be waited for; only without
+    /// one the primary. Such reads may be stale.
+    Replicas,
+}
+
+/// Which of several replicas answers a read.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Balance {
+    /// Each in its turn.
+    #[default]
+    RoundRobin,
+    /// The one that this worker awaits the fewest answers from.
+    LeastPending,
+}
+
+/// A password, which no log shows.
+#[derive(Clone, PartialEq, Eq)]
+pub struct Password(pub String);
+
+impl std::fmt::Debug for Password {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Password(..)")
+    }
+}
+
+/// Who the proxy is to its servers.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Credentials {
+    /// An ACL user; `None`: the default one.
+    pub user: Option<String>,
+    /// Its password.
+    pub password: Password,
+}
 
 /// A session must be able to hold the longest line of the protocol and a little more.
 const LEAST_BUFFER: usize = 128 << 10;
@@ -42,12 +85,49 @@ pub struct ProxyConfig {
     /// for the client. Beyond, the proxy stops reading from the other side. Default 1 MiB, at
     /// least 128 KiB. One read, at most 64 KiB, may come on top.
     pub session_buffer: usize,
-    /// Bytes of requests that were sent and not answered, kept in each session to be sent again
-    /// if the server refuses them. Beyond, a refusal is delivered as it is. Default 1 MiB.
+    /// Bytes of requests that were sent and not answered, kept for each connection to a server, to
+    /// be sent again if the server refuses them or is lost. Of requests beyond, a refusal is
+    /// delivered as it is, and a loss as an unknown outcome. Default 8 MiB.
     pub replay_buffer: usize,
     /// Bytes of requests of one worker that may wait for a primary. Beyond, the worker stops
     /// reading from sessions that have none. Default 64 MiB.
     pub worker_buffer: usize,
+    /// Bytes of replies of one worker that may wait for clients that read slowly. Beyond, the
+    /// client that is most behind is cut. Default 256 MiB.
+    pub output_buffer: usize,
+    /// How long a client may say nothing before it is closed, unless it waits for something, as
+    /// Redis's `timeout`. Default: for ever.
+    pub idle_timeout: Option<Duration>,
+    /// Connections of one worker that wait to be lent to a client that needs one for itself,
+    /// beyond which one that is given back is closed. Default 32.
+    pub pool_idle: usize,
+    /// How many of them are connected before they are needed. Default 2.
+    pub pool_warm: usize,
+    /// Connections of one worker that may be lent at a time. Beyond, commands that need one wait,
+    /// up to [`hold`](Self::hold). Default 4,096, less than half of Redis's own `maxclients`.
+    pub pool_max: usize,
+    /// Which servers answer reads. Default: the primary.
+    pub read_from: ReadFrom,
+    /// Which of several replicas does. Default: each in its turn.
+    pub balance: Balance,
+    /// A replica that is more bytes of the history behind its primary is left out, as one is that
+    /// syncs, loads or has lost its primary. Default: any lag will do.
+    pub max_lag_bytes: Option<u64>,
+    /// How often replicas are asked how they are, if reads go to them. Default 1 s.
+    pub probe_interval: Duration,
+    /// What clients must know to be served, by AUTH or HELLO; their AUTH does not reach the server
+    /// then. Default none: AUTH is the server's, and each user has connections of its own.
+    pub password: Option<Password>,
+    /// Who the proxy is to its servers, as long as a client has not authenticated there itself.
+    /// Default: nobody.
+    pub upstream_credentials: Option<Credentials>,
+    /// Names that `rename-command` gave to commands: the server's name, and Redis's own. An empty
+    /// own name says that the server's name is nothing that is known.
+    pub renames: BTreeMap<String, String>,
+    /// Whether worker threads run under the scheduler's batch policy: they do not interrupt others
+    /// when they wake up, which saves CPU where clients, proxy and server share few cores, and
+    /// costs a single client some latency. Default no.
+    pub batch: bool,
 }
 
 impl ProxyConfig {
@@ -64,8 +144,21 @@ impl ProxyConfig {
             max_clients: 10_000,
             local_only: false,
             session_buffer: 1 << 20,
-            replay_buffer: 1 << 20,
+            replay_buffer: 8 << 20,
             worker_buffer: 64 << 20,
+            output_buffer: 256 << 20,
+            idle_timeout: None,
+            pool_idle: 32,
+            pool_warm: 2,
+            pool_max: 4096,
+            read_from: ReadFrom::Primary,
+            balance: Balance::RoundRobin,
+            max_lag_bytes: None,
+            probe_interval: Duration::from_secs(1),
+            password: None,
+            upstream_credentials: None,
+            renames: BTreeMap::new(),
+            batch: false,
         }
     }
 
@@ -78,6 +171,18 @@ impl ProxyConfig {
             "session_buffer must be at least 131072 bytes"
         } else if self.worker_buffer < self.session_buffer {
             "worker_buffer must not be smaller than session_buffer"
+        } else if self.output_buffer < self.session_buffer {
+            "output_buffer must not be smaller than session_buffer"
+        } else if self.pool_max == 0 {
+            "pool_max must be at least 1"
+        } else if self.pool_warm > self.pool_idle || self.pool_idle > self.pool_max {
+            "pool_warm must not exceed pool_idle, nor that pool_max"
+        } else if self.probe_interval.is_zero() {
+            "probe_interval must be longer than zero"
+        } else if self.idle_timeout.is_some_and(|timeout| timeout.is_zero()) {
+            "idle_timeout must be longer than zero, or none"
+        } else if self.password.as_ref().is_some_and(|password| password.0.is_empty()) {
+            "password must not be empty"
         } else {
             return Ok(());
         };

@@ -2,50 +2,73 @@
 //!
 //! A worker's driver tells the engine what happened, as often as it likes within a turn, then
 //! calls [`Engine::settle`] and carries out the actions, until there are none. Time comes in as an
-//! argument. For now each session has a link of its own; to its callers links are numbered apart
-//! from clients, so that they may be shared later.
+//! argument.
+//!
+//! A **session** is a client, a **link** a connection to a server. Plain commands of all sessions
+//! with the same [`Profile`] share one link of each server; whoever has state in its connection
+//! leases a link. What keeps replies in order is one rule: *all unanswered requests of a session
+//! are in one link*. A session that needs another link waits until it has its answers.
+//!
+//! ```text
+//! client → inbox → (held) → link's log → server
+//! client ← out   ←          link       ← server
+//! ```
 #![deny(clippy::disallowed_methods)]
 
 mod buffer;
-mod command;
-mod intake;
+mod dispatch;
+mod failover;
+mod lease;
 mod link;
-mod memory;
+mod local;
 mod planted;
+mod probe;
+mod profile;
+mod pubsub;
 mod replies;
-mod requests;
+mod route;
+mod server;
 mod session;
 mod settle;
+mod slab;
 mod texts;
+mod transaction;
 
 #[cfg(test)]
 mod tests;
 
 use std::collections::BTreeSet;
+use std::net::SocketAddr;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
-use session::{Context, Session};
+use bellwether_resp::{Limits, RequestScanner};
 
+use link::{Link, Phase};
+use profile::Profiles;
+use server::Server;
+use session::{Input, Session};
+use slab::{Key, Slab};
+
+pub(crate) use profile::Profile;
+pub(crate) use session::Identity;
 pub(crate) use texts::TOO_MANY_CLIENTS;
 
-use crate::config::ProxyConfig;
+use server::ServerId;
+
+use crate::commands::Commands;
+use crate::config::{Balance, ProxyConfig, ReadFrom};
 use crate::stats::Stats;
 use crate::topology::{Topology, Upstream};
 
 /// One client's connection. Numbers are never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct ClientId {
-    pub(crate) slot: u32,
-    serial: u64,
-}
+pub(crate) struct ClientId(pub(crate) Key);
 
 /// One connection to a server. Numbers are never used again.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub(crate) struct LinkId {
-    pub(crate) slot: u32,
-    serial: u64,
-}
+pub(crate) struct LinkId(pub(crate) Key);
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub(crate) enum Conn {
@@ -56,7 +79,7 @@ pub(crate) enum Conn {
 /// What the driver is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Action {
-    /// Connect; then report [`Engine::link_up`] or [`Engine::link_closed`].
+    /// Connect; then report [`Engine::link_up`] or [`Engine::closed`].
     Connect(LinkId, Upstream),
     /// Write what [`Engine::output`] has, and report it by [`Engine::written`].
     Flush(Conn),
@@ -78,73 +101,130 @@ pub(crate) struct Settings {
     pub(crate) hold: Duration,
     pub(crate) linger: Duration,
     pub(crate) connect_timeout: Duration,
+    pub(crate) idle_timeout: Option<Duration>,
     pub(crate) session_buffer: usize,
     pub(crate) replay_buffer: usize,
     pub(crate) worker_buffer: usize,
+    pub(crate) output_buffer: usize,
+    pub(crate) pool_idle: usize,
+    pub(crate) pool_warm: usize,
+    pub(crate) pool_max: usize,
+    pub(crate) read_from: ReadFrom,
+    pub(crate) balance: Balance,
+    pub(crate) max_lag_bytes: Option<u64>,
+    pub(crate) probe_interval: Duration,
+    pub(crate) password: Option<Arc<str>>,
+    /// What every client begins as.
+    pub(crate) profile: Profile,
 }
 
 impl From<&ProxyConfig> for Settings {
     fn from(config: &ProxyConfig) -> Self {
+        let credentials = config.upstream_credentials.as_ref();
         Self {
             hold: config.hold,
             linger: config.linger,
             connect_timeout: config.connect_timeout,
+            idle_timeout: config.idle_timeout,
             session_buffer: config.session_buffer,
             replay_buffer: config.replay_buffer,
             worker_buffer: config.worker_buffer,
+            output_buffer: config.output_buffer,
+            pool_idle: config.pool_idle,
+            pool_warm: config.pool_warm,
+            pool_max: config.pool_max,
+            read_from: config.read_from,
+            balance: config.balance,
+            max_lag_bytes: config.max_lag_bytes,
+            probe_interval: config.probe_interval,
+            password: config.password.as_ref().map(|password| password.0.as_str().into()),
+            profile: credentials.map_or_else(Profile::default, |credentials| {
+                Profile::authenticated(credentials.user.as_deref(), &credentials.password.0)
+            }),
         }
     }
 }
 
-/// The primary that commands go to, in one spell of leadership.
-#[derive(Debug, Clone, PartialEq, Eq)]
-struct Target {
-    term: u64,
-    upstream: Upstream,
-}
-
-impl Target {
-    /// Whether connections to `self` are of no use once `newer` holds.
-    fn is_replaced_by(&self, newer: &Self) -> bool {
-        let same =
-            self.upstream.host == newer.upstream.host && self.upstream.port == newer.upstream.port;
-        !same || newer.term > self.term
-    }
-}
-
-/// All sessions of one worker.
+/// All sessions and links of one worker.
 #[derive(Debug)]
 pub(crate) struct Engine {
     settings: Settings,
-    sessions: Vec<Option<Session>>,
-    free: Vec<u32>,
-    touched: Vec<u32>,
-    timers: BTreeSet<(Instant, u32)>,
-    serial: u64,
+    commands: Arc<Commands>,
+    sessions: Slab<Session>,
+    links: Slab<Link>,
+    profiles: Profiles,
+    profile: Arc<Profile>,
+    /// By [`ServerId`].
+    servers: Vec<Option<Server>>,
+    primary: Option<ServerId>,
+    replicas: Vec<ServerId>,
+    /// Whose turn it is to read.
+    turn: usize,
+    until: Option<Instant>,
+    /// The primary seems not to be one any more: nothing is sent to it before then.
+    suspect: Option<Instant>,
+    /// A server may be connected again then.
+    retry: Option<Instant>,
+
+    touched_clients: Vec<ClientId>,
+    touched_links: Vec<LinkId>,
+    timers: BTreeSet<(Instant, Conn)>,
+    sweep_at: Instant,
+    /// Sessions that wait for a primary, a link or room in one.
+    stuck: Vec<ClientId>,
+    /// Sessions that are not read from because the worker holds as much as it may.
+    starved: Vec<ClientId>,
+    /// Links that are leased or wait to be.
+    dedicated: usize,
+
     /// Bytes of requests of all sessions.
     bytes: usize,
-    /// Sessions that are not read from because of that.
-    starved: Vec<u32>,
-    target: Option<Target>,
-    until: Option<Instant>,
+    /// Bytes that all sessions are to be sent.
+    out_bytes: usize,
     stopping: bool,
+    began: Instant,
+    numbers: Arc<AtomicU64>,
+    /// Actions that were decided between two turns.
+    actions: Vec<Action>,
     stats: Stats,
 }
 
 impl Engine {
-    pub(crate) fn new(settings: Settings) -> Self {
+    pub(crate) fn new(
+        now: Instant,
+        settings: Settings,
+        commands: Arc<Commands>,
+        numbers: Arc<AtomicU64>,
+    ) -> Self {
+        let mut profiles = Profiles::default();
+        let profile = profiles.intern(settings.profile.clone());
         Self {
             settings,
-            sessions: Vec::new(),
-            free: Vec::new(),
-            touched: Vec::new(),
-            timers: BTreeSet::new(),
-            serial: 0,
-            bytes: 0,
-            starved: Vec::new(),
-            target: None,
+            commands,
+            sessions: Slab::default(),
+            links: Slab::default(),
+            profiles,
+            profile,
+            servers: Vec::new(),
+            primary: None,
+            replicas: Vec::new(),
+            turn: 0,
             until: None,
+            suspect: None,
+            retry: None,
+            touched_clients: Vec::new(),
+            touched_links: Vec::new(),
+            timers: BTreeSet::new(),
+            sweep_at: now,
+            stuck: Vec::new(),
+            starved: Vec::new(),
+            dedicated: 0,
+            bytes: 0,
+            out_bytes: 0,
             stopping: false,
+            began: now,
+            numbers,
+            actions: Vec::new(),
             stats: Stats::default(),
         }
     }
@@ -152,182 +232,160 @@ impl Engine {
     // Events.
 
     /// There is a new snapshot of the servers.
-    pub(crate) fn topology(&mut self, now: Instant, topology: &Arc<Topology>) {
-        self.until = topology.until;
-        let upstream = topology.primary.clone();
-        let term = topology.term;
-        let target = upstream.map(|upstream| Target { term, upstream });
-        self.aim(
-            now,
-            target.filter(|_| self.until.is_none_or(|until| now < until)),
-        );
-    }
-
-    /// Time has passed.
-    pub(crate) fn tick(&mut self, now: Instant) {
-        if self.until.is_some_and(|until| until <= now) {
-            self.until = None;
-            self.aim(now, None);
-        }
-        while let Some(&(at, slot)) = self.timers.first().filter(|(at, _)| *at <= now) {
-            self.timers.remove(&(at, slot));
-            if let Some(session) = &mut self.sessions[slot as usize] {
-                session.timer = None;
-            }
-            self.touch(slot);
-        }
+    pub(crate) fn topology(&mut self, now: Instant, topology: &Topology) {
+        self.aim(now, topology);
     }
 
     /// A client has connected.
-    pub(crate) fn client_accepted(&mut self) -> ClientId {
-        self.serial += 1;
-        let slot = self.free.pop().unwrap_or_else(|| {
-            self.sessions.push(None);
-            u32::try_from(self.sessions.len() - 1).expect("fewer sessions than 2^32")
-        });
-        let id = ClientId {
-            slot,
-            serial: self.serial,
+    pub(crate) fn client_accepted(
+        &mut self,
+        now: Instant,
+        peer: SocketAddr,
+        local: SocketAddr,
+    ) -> ClientId {
+        let identity = Identity {
+            number: self.numbers.fetch_add(1, Ordering::Relaxed) + 1,
+            peer,
+            local,
+            name: Box::default(),
+            library: Box::default(),
+            library_version: Box::default(),
         };
-        self.sessions[slot as usize] = Some(Session::new(id));
+        let admitted = self.settings.password.is_none();
+        let limits = if admitted { Limits::default() } else { texts::UNADMITTED };
+        let profile = Arc::clone(&self.profile);
+        let key = self.sessions.insert(|key| {
+            let mut session = Session::new(ClientId(key), identity, profile, limits, now);
+            session.admitted = admitted;
+            session
+        });
         self.stats.accepted += 1;
         self.stats.clients += 1;
-        id
+        ClientId(key)
     }
 
     /// Whether to read from this connection now. If not, [`Action::Resume`] follows.
     pub(crate) fn may_read(&mut self, conn: Conn) -> bool {
-        let crowded = self.is_crowded();
         match conn {
-            Conn::Client(id) => {
-                let Some(session) = client(&mut self.sessions, id) else {
-                    return false;
-                };
-                let may = session.may_read_client(&self.settings, crowded);
-                if !may && crowded {
-                    self.starved.push(id.slot);
-                }
-                may
-            }
-            Conn::Upstream(id) => {
-                let settings = &self.settings;
-                link(&mut self.sessions, id).is_some_and(|session| session.may_read_link(settings))
-            }
+            Conn::Client(id) => self.may_read_client(id),
+            Conn::Upstream(id) => self.may_read_link(id),
         }
     }
 
     /// This came from the connection, read no later than `now`.
+    #[inline]
     pub(crate) fn received(&mut self, now: Instant, conn: Conn, bytes: &[u8]) {
-        self.event(now, conn, |session, cx| match conn {
-            Conn::Client(_) => session.client_bytes(bytes, cx),
-            Conn::Upstream(_) => session.link_bytes(bytes, cx),
-        });
+        self.check_until(now);
+        match conn {
+            Conn::Client(id) => self.client_bytes(now, id, bytes),
+            Conn::Upstream(id) => self.link_bytes(now, id, bytes),
+        }
     }
 
     /// The client sends no more, but may still read.
-    pub(crate) fn client_finished(&mut self, now: Instant, id: ClientId) {
-        self.event(now, Conn::Client(id), |session, _| {
-            session.client_finished();
-        });
+    pub(crate) fn client_finished(&mut self, id: ClientId) {
+        let Some(session) = self.sessions.get_mut(id.0) else {
+            return;
+        };
+        session.half_closed = true;
+        // As in Redis, which would otherwise hand to nobody what the command was waiting for.
+        session.gone |= session.blocks() || session.subscriptions.is_some();
+        session.gone |= matches!(session.input, Input::Relay | Input::Stream);
+        self.touch_client(id);
     }
 
     /// The connection is broken, or a server has closed it, or could not be connected, or a
     /// draining link has nothing more to read.
     pub(crate) fn closed(&mut self, now: Instant, conn: Conn) {
-        self.event(now, conn, |session, cx| match conn {
-            Conn::Client(_) => session.client_gone(),
-            Conn::Upstream(_) => session.link_closed(cx),
-        });
+        self.check_until(now);
+        match conn {
+            Conn::Client(id) => {
+                if let Some(session) = self.sessions.get_mut(id.0) {
+                    session.gone = true;
+                    self.touch_client(id);
+                }
+            }
+            Conn::Upstream(id) => self.link_closed(now, id),
+        }
     }
 
     /// A link is connected.
     pub(crate) fn link_up(&mut self, now: Instant, id: LinkId) {
-        self.event(now, Conn::Upstream(id), Session::link_up);
+        self.check_until(now);
+        self.greet(now, id);
     }
 
     /// So many bytes of [`Engine::output`] were written.
     pub(crate) fn written(&mut self, conn: Conn, n: usize) {
-        let Some(session) = session(&mut self.sessions, conn) else {
-            return;
-        };
-        let before = session.requests.bytes();
-        let changed = match conn {
-            Conn::Client(_) => session.client_written(n),
-            Conn::Upstream(_) => session.link_written(n, &self.settings),
-        };
-        self.bytes = self.bytes - before + session.requests.bytes();
-        if changed {
-            self.touch(slot(conn));
+        match conn {
+            Conn::Client(id) => {
+                let Some(session) = self.sessions.get_mut(id.0) else {
+                    return;
+                };
+                session.out.consume(n);
+                self.out_bytes -= n;
+                let link = session.at.filter(|_| session.leased);
+                let waits = !session.inbox.is_empty() || !session.held.is_empty();
+                if session.closing || session.paused || waits {
+                    self.touch_client(id);
+                }
+                if let Some(link) = link {
+                    self.touch_link(link);
+                }
+            }
+            Conn::Upstream(id) => self.link_written(id, n),
         }
     }
 
     /// No more clients come. Sessions end when what they asked is answered.
     pub(crate) fn stop(&mut self) {
         self.stopping = true;
-        self.touch_all();
+        let all: Vec<_> = self.sessions.iter().map(|session| session.id).collect();
+        for id in all {
+            self.touch_client(id);
+        }
     }
 
     // Results.
 
-    /// Decides about every session that something happened to.
-    pub(crate) fn settle(&mut self, now: Instant, actions: &mut Vec<Action>) {
-        self.tick(now);
-        while let Some(slot) = self.touched.pop() {
-            let (sessions, mut cx) = self.split(now);
-            let Some(session) = &mut sessions[slot as usize] else {
-                continue;
-            };
-            session.touched = false;
-            let before = session.requests.bytes();
-            let alive = session.settle(&mut cx, actions);
-            let after = if alive { session.requests.bytes() } else { 0 };
-            let wake = session.wake_at(cx.settings.hold).filter(|_| alive);
-            let timer = std::mem::replace(&mut session.timer, wake);
-            if !alive {
-                sessions[slot as usize] = None;
-                self.free.push(slot);
-                self.stats.clients -= 1;
-            }
-            self.bytes = self.bytes - before + after;
-            self.set_timer(slot, timer, wake);
-        }
-        if !self.starved.is_empty() && !self.is_crowded() {
-            for slot in std::mem::take(&mut self.starved) {
-                self.touch(slot);
-            }
-            self.settle(now, actions);
-        }
-    }
-
     /// What is to be written to the connection.
     pub(crate) fn output(&self, conn: Conn) -> &[u8] {
-        let session = self
-            .sessions
-            .get(slot(conn) as usize)
-            .and_then(Option::as_ref);
-        match (conn, session) {
-            (Conn::Client(id), Some(session)) if session.id() == id => session.out.as_slice(),
-            (Conn::Upstream(id), Some(session)) if session.has_link(id) => session.link_output(),
-            _ => &[],
+        match conn {
+            Conn::Client(id) => match self.sessions.get(id.0) {
+                Some(session) => session.out.as_slice(),
+                None => &[],
+            },
+            Conn::Upstream(id) => self.links.get(id.0).map_or(&[], Link::output),
         }
     }
 
     /// When to call [`Engine::settle`] at the latest.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        let until = self.until.filter(|_| self.target.is_some());
-        timer.into_iter().chain(until).min()
+        let sweep = (self.sessions.len() + self.links.len() > 0).then_some(self.sweep_at);
+        let suspect = self.suspect.filter(|_| !self.stuck.is_empty());
+        let retry = self.retry.filter(|_| !self.stuck.is_empty());
+        [timer, self.until, suspect, retry, sweep].into_iter().flatten().min()
     }
 
-    /// Whether the connection is part of a session.
-    pub(crate) fn knows(&mut self, conn: Conn) -> bool {
-        session(&mut self.sessions, conn).is_some()
+    /// Whether the connection is of any use.
+    pub(crate) fn knows(&self, conn: Conn) -> bool {
+        match conn {
+            Conn::Client(id) => self.sessions.get(id.0).is_some(),
+            Conn::Upstream(id) => self
+                .links
+                .get(id.0)
+                .is_some_and(|link| link.phase != Phase::Doomed),
+        }
     }
 
-    /// The client whose requests wait for this link, if it is not read from because of that.
-    pub(crate) fn withholds_from(&mut self, id: LinkId) -> Option<ClientId> {
-        let session = link(&mut self.sessions, id)?;
-        (session.withheld && session.client_paused).then(|| session.id())
+    /// Clients whose requests wait for a primary, and that are not read from because of that.
+    pub(crate) fn withheld(&self) -> Vec<ClientId> {
+        let unread = |id: &&ClientId| {
+            let session = self.sessions.get(id.0);
+            session.is_some_and(|session| session.paused && session.stuck)
+        };
+        self.stuck.iter().filter(unread).copied().collect()
     }
 
     pub(crate) fn stats(&self) -> &Stats {
@@ -338,103 +396,75 @@ impl Engine {
         self.stats.clients == 0
     }
 
-    fn aim(&mut self, now: Instant, target: Option<Target>) {
-        let replaced = match (&self.target, &target) {
-            (Some(old), Some(new)) => old.is_replaced_by(new),
-            (old, new) => old.is_some() || new.is_some(),
-        };
-        self.target = target;
-        if replaced {
-            for session in self.sessions.iter_mut().flatten() {
-                session.retarget(now + self.settings.linger);
-            }
-            self.touch_all();
-        }
-    }
+    // Bookkeeping.
 
-    fn event(
-        &mut self,
-        now: Instant,
-        conn: Conn,
-        absorb: impl FnOnce(&mut Session, &mut Context<'_>),
-    ) {
+    /// Acts on the end of leadership, if it has come.
+    #[inline]
+    pub(crate) fn check_until(&mut self, now: Instant) {
         if self.until.is_some_and(|until| until <= now) {
-            self.tick(now);
+            self.lose_leadership(now);
         }
-        let slot = slot(conn);
-        let (sessions, mut cx) = self.split(now);
-        let Some(session) = session(sessions, conn) else {
-            return;
-        };
-        let before = session.requests.bytes();
-        absorb(session, &mut cx);
-        let after = session.requests.bytes();
-        self.bytes = self.bytes - before + after;
-        self.touch(slot);
     }
 
-    /// The sessions, and what each of them needs to know of the rest.
-    fn split(&mut self, now: Instant) -> (&mut [Option<Session>], Context<'_>) {
-        let crowded = self.is_crowded();
-        let cx = Context {
-            now,
-            crowded,
-            settings: &self.settings,
-            target: self.target.as_ref(),
-            stats: &mut self.stats,
-            serial: &mut self.serial,
-            stopping: self.stopping,
-        };
-        (&mut self.sessions, cx)
+    #[inline]
+    fn micros(&self, now: Instant) -> u32 {
+        // Wraps after an hour, which no request lasts that is measured.
+        now.saturating_duration_since(self.began).as_micros() as u32
     }
 
-    fn is_crowded(&self) -> bool {
-        self.bytes >= self.settings.worker_buffer
-    }
-
-    fn touch(&mut self, slot: u32) {
-        if let Some(session) = &mut self.sessions[slot as usize]
+    #[inline]
+    fn touch_client(&mut self, id: ClientId) {
+        if let Some(session) = self.sessions.get_mut(id.0)
             && !session.touched
         {
             session.touched = true;
-            self.touched.push(slot);
+            self.touched_clients.push(id);
         }
     }
 
-    fn touch_all(&mut self) {
-        for slot in 0..self.sessions.len() {
-            self.touch(u32::try_from(slot).expect("fewer sessions than 2^32"));
+    #[inline]
+    fn touch_link(&mut self, id: LinkId) {
+        if let Some(link) = self.links.get_mut(id.0)
+            && !link.touched
+        {
+            link.touched = true;
+            self.touched_links.push(id);
         }
     }
 
-    fn set_timer(&mut self, slot: u32, old: Option<Instant>, new: Option<Instant>) {
+    /// Whatever sessions were waiting for, it may be there now.
+    fn free_stuck(&mut self) {
+        for id in std::mem::take(&mut self.stuck) {
+            if let Some(session) = self.sessions.get_mut(id.0) {
+                session.stuck = false;
+            }
+            self.touch_client(id);
+        }
+    }
+
+    fn set_timer(&mut self, conn: Conn, old: Option<Instant>, new: Option<Instant>) {
         if old != new {
-            old.map(|at| self.timers.remove(&(at, slot)));
-            new.map(|at| self.timers.insert((at, slot)));
+            old.map(|at| self.timers.remove(&(at, conn)));
+            new.map(|at| self.timers.insert((at, conn)));
         }
     }
 }
 
-fn slot(conn: Conn) -> u32 {
-    match conn {
-        Conn::Client(id) => id.slot,
-        Conn::Upstream(id) => id.slot,
+/// The arguments of one whole request.
+fn arguments(request: &[u8]) -> Vec<Vec<u8>> {
+    all_arguments(request)
+}
+
+/// The arguments of all requests.
+fn all_arguments(mut requests: &[u8]) -> Vec<Vec<u8>> {
+    let mut all = Vec::new();
+    let mut scanner = RequestScanner::new(Limits::default());
+    while let Ok(Some(len)) = scanner.scan(requests) {
+        match scanner.take_inline() {
+            Some(words) => all.extend(words),
+            None => all.extend(crate::commands::arguments(&requests[..len])),
+        }
+        requests = &requests[len..];
     }
-}
-
-fn session(sessions: &mut [Option<Session>], conn: Conn) -> Option<&mut Session> {
-    match conn {
-        Conn::Client(id) => client(sessions, id),
-        Conn::Upstream(id) => link(sessions, id),
-    }
-}
-
-fn client(sessions: &mut [Option<Session>], id: ClientId) -> Option<&mut Session> {
-    let session = sessions.get_mut(id.slot as usize)?.as_mut()?;
-    (session.id() == id).then_some(session)
-}
-
-fn link(sessions: &mut [Option<Session>], id: LinkId) -> Option<&mut Session> {
-    let session = sessions.get_mut(id.slot as usize)?.as_mut()?;
-    session.has_link(id).then_some(session)
+    all
 }

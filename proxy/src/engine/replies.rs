@@ -1,265 +1,491 @@
-//! What a session does with the replies of its server.
+//! From a server's bytes to replies, and each to its client.
 
-use super::command::Kind;
-use super::link::{Fate, Phase};
+use std::time::{Duration, Instant};
+
+use bellwether_resp::Value;
+use bytes::Bytes;
+use tracing::debug;
+
+use super::link::{Entry, Fate, Kind, Link, Owner, Phase};
 use super::planted::{Bug, planted};
-use super::requests::Answer;
-use super::session::{Context, Refusal, Session};
-use super::texts;
+use super::session::{Held, Pending};
+use super::{ClientId, Engine, LinkId, texts};
+
+/// From so many bytes on a reply that has come in part is delivered as it comes.
+const PARTIAL: usize = 1 << 10;
+/// A reply that must be looked at as a whole may be so large.
+const COLLECT: usize = 64 << 20;
+/// How long commands wait before they try a server again that refused.
+const PAUSE: Duration = Duration::from_millis(50);
 
 /// The server sent what is no reply, or one that nobody asked for.
 #[derive(Debug)]
-pub(crate) struct Garbage;
+pub(super) struct Garbage;
 
-/// What is to be done with the reply that just ended.
-enum Verdict {
-    Deliver,
-    Drop,
-}
+impl Engine {
+    /// Takes what came from a server.
+    pub(super) fn link_bytes(&mut self, now: Instant, id: LinkId, bytes: &[u8]) {
+        let Some(link) = self.links.get_mut(id.0) else {
+            return;
+        };
+        let taken = if link.inbox.is_empty() {
+            let taken = self.take_replies(now, id, bytes);
+            if let (Ok(used), Some(link)) = (&taken, self.links.get_mut(id.0))
+                && *used < bytes.len()
+            {
+                link.inbox.extend(&bytes[*used..]);
+            }
+            taken
+        } else {
+            let mut inbox = std::mem::take(&mut link.inbox);
+            inbox.extend(bytes);
+            let taken = self.take_replies(now, id, inbox.as_slice());
+            if let (Ok(used), Some(link)) = (&taken, self.links.get_mut(id.0)) {
+                inbox.consume(*used);
+                link.inbox = inbox;
+            }
+            taken
+        };
+        if taken.is_err() {
+            self.distrust(now, id);
+        }
+    }
 
-impl Session {
-    /// Takes what came from the server.
-    pub(crate) fn take_replies(
+    /// A server that says what it should not is not listened to any more.
+    fn distrust(&mut self, now: Instant, id: LinkId) {
+        if let Some(link) = self.links.get(id.0) {
+            debug!(phase = ?link.phase, "a server sent what nobody asked for");
+            let server = link.server;
+            let at = self.server_mut(server).failed(now);
+            self.retry_at(at);
+            self.doom(id);
+        }
+    }
+
+    fn take_replies(
         &mut self,
+        now: Instant,
+        id: LinkId,
         bytes: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Result<(), Garbage> {
-        let link = self.link.as_mut().expect("replies come over a link");
-        if link.inbox.is_empty() {
-            let used = self.read_replies(bytes, cx)?;
-            self.keep_unread(&bytes[used..]);
-            return Ok(());
-        }
-        let mut inbox = std::mem::take(&mut link.inbox);
-        inbox.extend(bytes);
-        let used = self.read_replies(inbox.as_slice(), cx)?;
-        inbox.consume(used);
-        if let Some(link) = &mut self.link {
-            link.inbox = inbox;
-        }
-        Ok(())
-    }
-
-    fn keep_unread(&mut self, rest: &[u8]) {
-        if let Some(link) = self.link.as_mut().filter(|_| !rest.is_empty()) {
-            link.inbox.extend(rest);
-        }
-    }
-
-    /// Deals with all replies in `bytes` and returns how many bytes are done with.
-    ///
-    /// Replies that go to the client and lie side by side are copied as one run.
-    fn read_replies(&mut self, bytes: &[u8], cx: &mut Context<'_>) -> Result<usize, Garbage> {
-        let mut run = 0;
+    ) -> Result<usize, Garbage> {
         let mut at = 0;
         loop {
-            if self.closing {
-                self.out.extend(&bytes[run..at]);
-                return Ok(bytes.len());
-            }
-            if self.relays() {
-                self.out.extend(&bytes[run..]);
-                return Ok(bytes.len());
-            }
+            at += self.deliver_plain(now, id, &bytes[at..]);
             let rest = &bytes[at..];
-            let Some(link) = &mut self.link else {
+            let Some(link) = self.links.get_mut(id.0) else {
                 return Ok(bytes.len());
             };
-            let step = match link.scanner.scan(rest) {
+            if rest.is_empty() || link.phase == Phase::Doomed {
+                return Ok(bytes.len());
+            }
+            if let Some(client) = Self::relay_of(&self.sessions, link) {
+                self.tell(client, rest);
+                return Ok(bytes.len());
+            }
+            match link.scanner.scan(rest) {
                 Ok(Some(len)) => {
-                    let verdict = self.finish_reply(&rest[..len], &bytes[run..at], cx);
-                    verdict.map(|verdict| (verdict, len))
-                }
-                Ok(None) => {
-                    self.out.extend(&bytes[run..at]);
-                    return Ok(at + self.read_partial(rest, cx)?);
-                }
-                Err(_) => Err(Garbage),
-            };
-            match step {
-                Ok((Verdict::Deliver, len)) => at += len,
-                Ok((Verdict::Drop, len)) => {
+                    self.take_reply(now, id, &rest[..len])?;
                     at += len;
-                    run = at;
                 }
-                Err(garbage) => {
-                    self.out.extend(&bytes[run..at]);
-                    return Err(garbage);
+                Ok(None) => return Ok(at + self.take_partial(id, rest)?),
+                Err(error) => {
+                    debug!(%error, "a server broke the protocol");
+                    return Err(Garbage);
                 }
             }
         }
     }
 
-    /// A reply ended. The `run` before it is copied out when the reply does not continue it.
-    fn finish_reply(
-        &mut self,
-        frame: &[u8],
-        run: &[u8],
-        cx: &mut Context<'_>,
-    ) -> Result<Verdict, Garbage> {
-        let link = self.link.as_mut().expect("replies come over a link");
-        let push = link.scanner.is_push();
-        let (first, fate) = match link.partial.take() {
-            Some(begun) => begun,
-            None => (frame[0], self.fate(frame[0])?),
+    /// Delivers whole replies to plain commands, as long as they come. What lies side by side
+    /// and goes to the same client is copied at once.
+    #[inline]
+    fn deliver_plain(&mut self, now: Instant, id: LinkId, bytes: &[u8]) -> usize {
+        let clock = self.micros(now);
+        let Some(link) = self.links.get_mut(id.0) else {
+            return 0;
         };
-        let verdict = match fate {
-            _ if push => match fate {
-                Fate::Deliver => Verdict::Deliver,
-                Fate::Drop | Fate::Judge => Verdict::Drop,
-            },
-            Fate::Deliver => {
-                self.answered(true);
-                Verdict::Deliver
-            }
-            Fate::Drop => {
-                self.dropped(cx);
-                Verdict::Drop
-            }
-            Fate::Judge => self.judge(first, frame, cx)?,
-        };
-        if matches!(verdict, Verdict::Drop) {
-            self.out.extend(run);
-        } else if self.requests.holds_back() {
-            self.out.extend(run);
-            self.out.extend(frame);
-            self.deliver();
-            return Ok(Verdict::Drop);
+        let usable = matches!(link.phase, Phase::Ready | Phase::Retiring);
+        if !usable || link.partial.is_some() {
+            return 0;
         }
-        Ok(verdict)
+        let mut at = 0;
+        while at < bytes.len()
+            && let Some(Entry { client, .. }) = link.entries.front().copied()
+            && let Some(client) = client
+        {
+            let session = self.sessions.get_mut(client.0);
+            if session
+                .as_ref()
+                .is_some_and(|session| session.is_collecting() || session.subscriptions.is_some())
+            {
+                break;
+            }
+            let from = at;
+            let mut replies = 0;
+            while at < bytes.len()
+                && !matches!(bytes[at], b'-' | b'>' | b'|')
+                && let Some(entry) = link.awaited()
+                && entry.client == Some(client)
+                && entry.kind.is_simple()
+                && !entry.mute
+            {
+                let Ok(Some(len)) = link.scanner.scan(&bytes[at..]) else {
+                    break;
+                };
+                at += len;
+                replies += 1;
+                let entry = link.pop();
+                self.stats.answered(entry.family, clock.wrapping_sub(entry.at));
+            }
+            if replies == 0 {
+                break;
+            }
+            if let Some(session) = session {
+                session.out.extend(&bytes[from..at]);
+                session.answered(replies, at - from);
+                session.since = None;
+                self.out_bytes += at - from;
+                if !session.touched {
+                    session.touched = true;
+                    self.touched_clients.push(client);
+                }
+            }
+        }
+        link.release();
+        if link.phase == Phase::Retiring {
+            self.touch_link(id);
+        }
+        at
     }
 
-    /// A reply has begun: forwards or drops what of it can be told apart.
-    fn read_partial(&mut self, rest: &[u8], cx: &mut Context<'_>) -> Result<usize, Garbage> {
-        let Some(&first) = rest.first() else {
-            return Ok(0);
-        };
-        let link = self.link.as_ref().expect("replies come over a link");
+    /// A reply has come in part: what need not be looked at as a whole goes on at once.
+    fn take_partial(&mut self, id: LinkId, rest: &[u8]) -> Result<usize, Garbage> {
+        let link = self.links.get(id.0).expect("a link that sends");
         let scanned = link.scanner.scanned();
-        if scanned == 0 {
-            return Ok(0);
-        }
-        let (first, fate) = match link.partial {
-            Some(begun) => begun,
-            None => (first, self.fate(first)?),
+        let fate = match link.partial {
+            Some(fate) => fate,
+            None if scanned < PARTIAL => return Ok(0),
+            None => match self.partial_fate(link, rest[0])? {
+                Some(fate) => fate,
+                None if rest.len() < COLLECT => return Ok(0),
+                None => return Err(Garbage),
+            },
         };
-        let fate = match fate {
-            Fate::Judge if rest.len() > cx.settings.session_buffer => {
-                // Too much to be kept behind what was refused: that is over, then.
-                self.give_up(cx);
-                self.deliver();
-                Fate::Deliver
-            }
-            fate => fate,
-        };
-        let link = self.link.as_mut().expect("replies come over a link");
-        link.partial = Some((first, fate));
-        match fate {
-            Fate::Judge => return Ok(0),
-            Fate::Deliver => self.out.extend(&rest[..scanned]),
-            Fate::Drop => {}
+        let client = link.entries.front().and_then(|entry| entry.client);
+        if let Some(client) = client.filter(|_| fate == Fate::Deliver)
+            && self.sessions.get(client.0).is_some()
+        {
+            self.tell(client, &rest[..scanned]);
         }
+        let link = self.links.get_mut(id.0).expect("a link that sends");
+        link.partial = Some(fate);
         link.scanner.release(scanned);
         Ok(scanned)
     }
 
-    /// Decides about a reply by its first byte.
-    #[inline]
-    fn fate(&self, first: u8) -> Result<Fate, Garbage> {
-        let link = self.link.as_ref().expect("replies come over a link");
-        let push = first == b'>';
-        match link.phase {
-            Phase::Connecting(_) | Phase::Doomed => Err(Garbage),
-            Phase::Restoring(_) | Phase::Stale if push => Ok(Fate::Drop),
-            Phase::Restoring(_) => Ok(if first == b'-' {
-                Fate::Judge
-            } else {
-                Fate::Drop
-            }),
-            Phase::Ready if push => Ok(Fate::Deliver),
-            Phase::Ready | Phase::Stale => {
-                let awaited = self.requests.awaited().ok_or(Garbage)?;
-                Ok(match link.phase {
-                    _ if first == b'-' => Fate::Judge,
-                    Phase::Stale if !planted(Bug::DeliverStale) => Fate::Drop,
-                    _ if !self.requests.holds_back() => match awaited.kind {
-                        Kind::Wait if self.relinked => Fate::Judge,
-                        _ => Fate::Deliver,
-                    },
-                    _ if awaited.kind == Kind::Setting || self.requests.awaits_read() => Fate::Drop,
-                    _ => Fate::Judge,
-                })
-            }
+    /// `None`: it must be looked at as a whole.
+    fn partial_fate(&self, link: &Link, first: u8) -> Result<Option<Fate>, Garbage> {
+        if !matches!(link.phase, Phase::Ready | Phase::Retiring) || matches!(first, b'-' | b'>' | b'|')
+        {
+            return Ok(None);
         }
+        let entry = link.awaited().ok_or(Garbage)?;
+        let session = entry.client.and_then(|client| self.sessions.get(client.0));
+        let Some(session) = session else {
+            return Ok((!entry.kind.is_own()).then_some(Fate::Drop));
+        };
+        let rewritten = !matches!(
+            session.pending.as_deref(),
+            None | Some(Pending::Blocking(_) | Pending::Alone | Pending::Sticky)
+        );
+        let delivers = !rewritten
+            && !session.is_collecting()
+            && session.subscriptions.is_none()
+            && entry.kind != Kind::ExecNull;
+        Ok(match delivers {
+            true if entry.mute => Some(Fate::Drop),
+            true => Some(Fate::Deliver),
+            false => None,
+        })
     }
 
-    /// A reply that told success was thrown away.
-    fn dropped(&mut self, cx: &mut Context<'_>) {
-        let link = self.link.as_mut().expect("replies come over a link");
-        match link.phase {
-            Phase::Restoring(left) => {
-                link.phase = match left {
-                    1 => Phase::Ready,
-                    _ => Phase::Restoring(left - 1),
-                };
+    /// A reply has ended.
+    fn take_reply(&mut self, now: Instant, id: LinkId, frame: &[u8]) -> Result<(), Garbage> {
+        let link = self.links.get_mut(id.0).expect("a link that sends");
+        if let Some(fate) = link.partial.take() {
+            let client = link.entries.front().and_then(|entry| entry.client);
+            if let Some(client) = client.filter(|_| fate == Fate::Deliver)
+                && self.sessions.get(client.0).is_some()
+            {
+                self.tell(client, frame);
             }
-            Phase::Stale => self.stale_answer(cx),
-            Phase::Ready | Phase::Connecting(_) | Phase::Doomed => {
-                let awaited = self.requests.awaited();
-                self.spoiled |= awaited.is_some_and(|entry| entry.kind == Kind::Setting);
-                self.requests.answer(Answer::Again);
-            }
+            self.finish(now, id, frame, true);
+            return Ok(());
         }
-    }
-
-    /// The reply of a server that is not the primary any more.
-    ///
-    /// What sets only the connection may run again on the next one, whatever became of it here.
-    fn stale_answer(&mut self, cx: &mut Context<'_>) {
-        let awaited = self.requests.awaited();
-        if awaited.is_some_and(|entry| entry.whole && entry.kind == Kind::Setting) {
-            self.requests.answer(Answer::Again);
+        if matches!(link.phase, Phase::Connecting(_)) {
+            return Err(Garbage);
+        }
+        if link.scanner.is_push() || self.is_message(id, frame) {
+            return self.take_push(now, id, frame);
+        }
+        let link = self.links.get(id.0).expect("a link that sends");
+        let entry = *link.awaited().ok_or(Garbage)?;
+        if entry.kind.is_own() {
+            return self.take_own(now, id, entry.kind, frame);
+        }
+        let client = entry.client.expect("a client's request");
+        let Some(session) = self.sessions.get(client.0) else {
+            // It left: nobody else may get its reply.
+            let link = self.links.get_mut(id.0).expect("a link that sends");
+            link.pop();
+            link.release();
+            self.touch_link(id);
+            return Ok(());
+        };
+        let refused = is_refused(entry.kind, frame);
+        let known = link.awaited_bytes().is_some();
+        if refused && known && entry.kind.trusts_refusal() {
+            self.refused(now, id, client, entry, frame);
+        } else if matches!(link.phase, Phase::Stale(_)) && !planted(Bug::DeliverStale) {
+            let again = known && entry.kind.is_repeatable();
+            let again = again && link.sent_transaction() == 0;
+            self.give_back(id, client, again.then_some(None), texts::UNKNOWN);
+        } else if session.is_collecting() {
+            let again = known && entry.kind == Kind::Read || planted(Bug::RepeatWrites);
+            self.give_back(id, client, again.then_some(None), frame);
         } else {
-            self.requests.answer(Answer::Final(texts::UNKNOWN.into()));
-            cx.stats.unknown += 1;
+            self.deliver(now, id, client, entry, frame);
+        }
+        Ok(())
+    }
+
+    /// The awaited request did not run. It will, in its turn, as long as its client may wait.
+    fn refused(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        client: ClientId,
+        entry: Entry,
+        frame: &[u8],
+    ) {
+        let server = self.links.get(id.0).expect("a link that sends").server;
+        let session = self.session(client);
+        session.since.get_or_insert(now);
+        session.withheld = true;
+        if self.primary == Some(server) {
+            self.suspect(server, now + PAUSE);
+        } else if self.replicas.contains(&server) {
+            self.server_mut(server).fitness = super::server::Fitness::Unfit("it refuses reads");
+        }
+        if matches!(entry.kind, Kind::Multi | Kind::Queued) {
+            // The server has marked the transaction as failed: it begins anew on another link.
+            return self.doom(id);
+        }
+        self.give_back(id, client, Some(Some(frame.into())), &[]);
+    }
+
+    /// Takes the awaited request back from its link: to be run again, or with this answer.
+    ///
+    /// `again` holds what the server said to it, if it refused it.
+    pub(super) fn give_back(
+        &mut self,
+        id: LinkId,
+        client: ClientId,
+        again: Option<Option<Box<[u8]>>>,
+        answer: &[u8],
+    ) {
+        let link = self.links.get_mut(id.0).expect("a link with requests");
+        let bytes = link.awaited_bytes().map(Box::from);
+        let entry = link.pop();
+        let session = self.sessions.get_mut(client.0).expect("a session that lives");
+        let pending = session.pending.take();
+        let until = match pending.as_deref() {
+            Some(Pending::Blocking(until)) => Some(*until),
+            _ => None,
+        };
+        let mute = entry.mute;
+        match (again, bytes) {
+            (Some(refusal), Some(bytes)) => session.returned.push(Held::Request {
+                bytes,
+                refusal,
+                until,
+                mute,
+            }),
+            _ if mute => {}
+            _ => {
+                self.stats.unknown += u64::from(answer == texts::UNKNOWN);
+                session.returned.push(Held::Answer(answer.to_vec().into()));
+            }
+        }
+        session.outstanding -= 1;
+        if session.outstanding == 0 && !session.leased {
+            session.at = None;
+        }
+        link.release();
+        self.touch_client(client);
+        self.touch_link(id);
+    }
+
+    fn deliver(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        client: ClientId,
+        entry: Entry,
+        frame: &[u8],
+    ) {
+        let ok = frame[0] != b'-';
+        if !entry.mute {
+            match self.rewritten(client, entry.kind, frame, ok) {
+                Some(other) => self.tell(client, &other),
+                None => self.tell(client, frame),
+            }
+        }
+        self.finish(now, id, frame, ok);
+    }
+
+    /// What the client gets instead of this reply.
+    fn rewritten(
+        &mut self,
+        client: ClientId,
+        kind: Kind,
+        frame: &[u8],
+        ok: bool,
+    ) -> Option<Vec<u8>> {
+        let session = self.session(client);
+        if kind == Kind::ExecNull && ok {
+            let null: &[u8] = if session.profile.is_resp3() { b"_\r\n" } else { b"*-1\r\n" };
+            return Some(null.to_vec());
+        }
+        match session.pending.as_deref()? {
+            Pending::Denied(answer) => Some(answer.to_vec()),
+            Pending::Info if ok => self.with_section(client, frame),
+            Pending::Scan(server) if ok => {
+                let server = *server;
+                self.with_mark(server, frame)
+            }
+            Pending::Setting(_) if ok => self.with_number(client, frame),
+            _ => None,
         }
     }
 
-    fn judge(&mut self, first: u8, reply: &[u8], cx: &mut Context<'_>) -> Result<Verdict, Garbage> {
-        let error = first == b'-';
-        let link = self.link.as_ref().expect("replies come over a link");
-        let refused = error && texts::is_refusal(reply);
-        match link.phase {
-            Phase::Connecting(_) | Phase::Doomed => return Err(Garbage),
-            Phase::Restoring(_) if refused => return Err(Garbage),
-            Phase::Restoring(_) => {
-                self.close();
-                return Ok(Verdict::Drop);
+    /// The awaited request is answered, and its client has the answer.
+    pub(super) fn finish(&mut self, now: Instant, id: LinkId, frame: &[u8], ok: bool) {
+        let clock = self.micros(now);
+        let link = self.links.get_mut(id.0).expect("a link that sends");
+        let entry = *link.entries.front().expect("an awaited request");
+        let keeps = matches!(entry.kind, Kind::Multi | Kind::Queued);
+        let session = entry.client.and_then(|client| self.sessions.get_mut(client.0));
+        if let Some(session) = session {
+            if keeps && let Some(transaction) = &mut session.transaction {
+                transaction.keep(link.awaited_bytes(), self.settings.replay_buffer);
             }
-            Phase::Ready | Phase::Stale => {}
+            session.answered(1, frame.len());
+            session.since = None;
+            if entry.kind == Kind::Multi && !ok && session.outstanding == 0 {
+                session.transaction = None;
+            }
         }
-        let stale = link.phase == Phase::Stale;
-        let awaited = self.requests.awaited().ok_or(Garbage)?.kind;
-        if awaited == Kind::Wait && self.relinked && !error {
-            // The writes that it asks about went over a connection that is gone.
-            self.close();
-            return Ok(Verdict::Drop);
+        self.stats.answered(entry.family, clock.wrapping_sub(entry.at));
+        link.pop();
+        link.release();
+        self.touch_link(id);
+        if let Some(client) = entry.client.filter(|client| self.sessions.get(client.0).is_some()) {
+            if let Some(pending) = self.session(client).pending.take() {
+                self.complete(id, client, *pending, ok);
+            }
+            self.touch_client(client);
         }
-        if refused && self.may_repeat() {
-            self.requests.answer(Answer::Refused(reply.into()));
-            self.refusal = self.refusal.max(Refusal::Draining);
-            return Ok(Verdict::Drop);
-        }
-        if stale && !refused {
-            self.stale_answer(cx);
-            return Ok(Verdict::Drop);
-        }
-        if self.requests.holds_back() {
-            self.stored += reply.len();
-            self.requests.answer(Answer::Final(reply.to_vec().into()));
-            return Ok(Verdict::Drop);
-        }
-        self.answered(!error);
-        Ok(Verdict::Deliver)
     }
+
+    /// What a session waited for has come.
+    fn complete(&mut self, id: LinkId, client: ClientId, pending: Pending, ok: bool) {
+        match pending {
+            Pending::Setting(change) if ok => {
+                let profile = self.session(client).profile.with(&change);
+                let profile = self.profiles.intern(profile);
+                self.session(client).profile = std::sync::Arc::clone(&profile);
+                self.links.get_mut(id.0).expect("a leased link").profile = profile;
+            }
+            Pending::Sticky if ok => self.session(client).sticky = true,
+            Pending::Unstick if ok => self.session(client).sticky = false,
+            _ => {}
+        }
+    }
+
+    /// A reply to the engine itself.
+    fn take_own(
+        &mut self,
+        now: Instant,
+        id: LinkId,
+        kind: Kind,
+        frame: &[u8],
+    ) -> Result<(), Garbage> {
+        let link = self.links.get_mut(id.0).expect("a link that sends");
+        link.pop();
+        link.release();
+        let (owner, phase, server) = (link.owner, link.phase, link.server);
+        let error = frame[0] == b'-';
+        match kind {
+            Kind::Greeting if error && texts::is_refusal(frame) => return Err(Garbage),
+            Kind::Greeting if error => self.rejected(now, id, frame),
+            Kind::Greeting => {
+                let Phase::Greeting(left) = phase else {
+                    return if matches!(phase, Phase::Stale(_)) { Ok(()) } else { Err(Garbage) };
+                };
+                link.phase = Phase::Greeting(left - 1);
+                if left == 1 {
+                    self.ready(id);
+                }
+            }
+            Kind::Identify => {
+                let text = std::str::from_utf8(&frame[1..]).unwrap_or_default();
+                link.number = text.trim_end().parse().ok();
+            }
+            Kind::Ignore if error => {
+                if let Owner::Leased(client) = owner
+                    && let Some(session) = self.sessions.get_mut(client.0)
+                    && let Some(pending) = &mut session.pending
+                    && matches!(**pending, Pending::Alone)
+                {
+                    **pending = Pending::Denied(frame.into());
+                }
+            }
+            Kind::Overlay => self.overlay(frame),
+            Kind::Probe => self.probed(now, server, frame),
+            _ => {}
+        }
+        self.touch_link(id);
+        Ok(())
+    }
+
+    fn overlay(&mut self, frame: &[u8]) {
+        if let Ok(reply) = Value::decode(&Bytes::copy_from_slice(frame)) {
+            self.commands = std::sync::Arc::new(self.commands.overlay(&reply));
+        }
+    }
+
+    /// The server does not accept what a new connection of this profile must say.
+    fn rejected(&mut self, now: Instant, id: LinkId, frame: &[u8]) {
+        let link = self.links.get(id.0).expect("a link that sends");
+        debug!(error = %String::from_utf8_lossy(frame).trim_end(), "a server rejects a login");
+        let (server, profile) = (link.server, std::sync::Arc::clone(&link.profile));
+        let at = self.server_mut(server).failed(now);
+        self.retry_at(at);
+        self.doom(id);
+        for client in self.stuck.clone() {
+            if let Some(session) = self.sessions.get(client.0)
+                && std::sync::Arc::ptr_eq(&session.profile, &profile)
+            {
+                self.tell(client, frame);
+                self.session(client).closing = true;
+            }
+        }
+    }
+}
+
+/// Whether the server says that the command did not run, and may elsewhere.
+fn is_refused(kind: Kind, frame: &[u8]) -> bool {
+    let blocked = matches!(kind, Kind::Blocking | Kind::Query);
+    texts::is_refusal(frame) || blocked && texts::is_unblocked(frame)
 }

@@ -1,404 +1,305 @@
-//! One client: what it asked, what it was answered, and its connection to the primary.
+//! One client: what it asked, what it is to be sent, and the state that it has in its server.
 
-use std::time::{Duration, Instant};
+use std::borrow::Cow;
+use std::collections::VecDeque;
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Instant;
+
+use bellwether_resp::{Limits, RequestScanner};
 
 use super::buffer::Buffer;
-use super::command::Kind;
-use super::intake::{Input, Intake};
-use super::link::{Link, Phase};
-use super::memory::Memory;
-use super::planted::{Bug, planted};
-use super::requests::{Entry, Requests};
-use super::{ClientId, LinkId, Settings, Target};
-use crate::stats::Stats;
+use super::profile::{Change, Profile};
+use super::pubsub::Subscriptions;
+use super::{ClientId, LinkId, ServerId};
 
-/// How long a session waits before it connects again, doubling up to the second.
-const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
-/// Requests of one session that may be unanswered, besides those of the last read.
-const MOST_REQUESTS: usize = 16_384;
+/// Requests of one session that may be unanswered.
+const MOST_UNANSWERED: u32 = 16 << 10;
+/// As long as the size of its replies is not known.
+const FIRST_UNANSWERED: u32 = 256;
 
-/// What a session needs to know of its engine.
-pub(super) struct Context<'a> {
-    pub(super) now: Instant,
-    pub(super) settings: &'a Settings,
-    pub(super) target: Option<&'a Target>,
-    pub(super) stats: &'a mut Stats,
-    /// Counts links, so that each has a number of its own.
-    pub(super) serial: &'a mut u64,
-    /// The worker holds as many bytes as it may.
-    pub(super) crowded: bool,
-    pub(super) stopping: bool,
+/// What was taken out of the stream of requests and replies, and waits for its turn.
+#[derive(Debug)]
+pub(super) enum Held {
+    /// A request that did not run, or may run again.
+    Request {
+        bytes: Box<[u8]>,
+        /// What the server said to it.
+        refusal: Option<Box<[u8]>>,
+        /// Until when it may block, if it had begun to.
+        until: Option<Option<Instant>>,
+        /// The client does not want the reply.
+        mute: bool,
+    },
+    /// What the client is told, in its turn.
+    Answer(Cow<'static, [u8]>),
 }
 
-/// How far a session is that had a command refused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) enum Refusal {
-    None,
-    /// Nothing more is sent until all that was sent is answered.
-    Draining,
-    /// Everything is sent again at this time, or to the next primary.
-    Pausing(Instant),
+impl Held {
+    pub(super) fn len(&self) -> usize {
+        match self {
+            Self::Request { bytes, .. } => bytes.len(),
+            Self::Answer(bytes) => bytes.len(),
+        }
+    }
 }
 
-/// See the module. Events are absorbed by methods of their own; [`Session::settle`] then decides
-/// from the state.
+/// What a session waits for, when it waits for a single command: nothing behind it is sent.
+#[derive(Debug)]
+pub(super) enum Pending {
+    /// AUTH, HELLO, SELECT.
+    Setting(Change),
+    /// Until when it may block; `None`: for ever.
+    Blocking(Option<Instant>),
+    /// WAIT, or another that has the link to itself, and leaves nothing.
+    Alone,
+    /// As `Alone`, but this is the answer.
+    Denied(Box<[u8]>),
+    /// Leaves state that cannot be set up again, if it succeeds.
+    Sticky,
+    /// CLIENT TRACKING OFF and the like: the state is gone if it succeeds.
+    Unstick,
+    /// So many confirmations are to come.
+    Subscription(u32),
+    /// The reply gets a section about the proxy.
+    Info,
+    /// The cursor in the reply gets the mark of this server.
+    Scan(ServerId),
+    /// Other workers are asked.
+    Control,
+}
+
+/// Whether the client wants replies: CLIENT REPLY.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Replies {
+    On,
+    Off,
+    /// Not that of the next command.
+    Skip,
+}
+
+/// What becomes of the bytes that a client sends.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Input {
+    Requests,
+    /// The rest of a large request goes to its link as it comes.
+    Stream,
+    /// The rest of a request that was given up is thrown away.
+    Skip,
+    /// They are relayed unread.
+    Relay,
+    /// No more are taken: the client said so, quit, or broke the protocol.
+    Ended,
+}
+
+/// A transaction that is open.
+#[derive(Debug, Default)]
+pub(super) struct Transaction {
+    /// MULTI and what was queued, as far as it was answered.
+    pub(super) log: Vec<u8>,
+    /// The lengths of its requests.
+    pub(super) lengths: Vec<usize>,
+    /// `log` must be sent again on the next link.
+    pub(super) restore: bool,
+    /// More than is kept.
+    pub(super) lost: bool,
+    /// MULTI itself was not run: nothing that follows is, up to EXEC.
+    pub(super) aborted: bool,
+    /// It holds a SUBSCRIBE or the like: what EXEC answers cannot be followed.
+    pub(super) unruly: bool,
+}
+
+/// What a client has told of itself, and where it comes from.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Identity {
+    /// CLIENT ID.
+    pub(crate) number: u64,
+    pub(crate) peer: SocketAddr,
+    pub(crate) local: SocketAddr,
+    pub(crate) name: Box<[u8]>,
+    pub(crate) library: Box<[u8]>,
+    pub(crate) library_version: Box<[u8]>,
+}
+
 #[derive(Debug)]
 pub(super) struct Session {
-    id: ClientId,
-    pub(super) intake: Intake,
-    pub(super) requests: Requests,
+    pub(super) id: ClientId,
+    pub(super) identity: Box<Identity>,
+    pub(super) profile: Arc<Profile>,
+    /// Whether it may do more than authenticate.
+    pub(super) admitted: bool,
+
+    pub(super) scanner: RequestScanner,
+    pub(super) input: Input,
+    /// What came and is not a request yet, or waits behind one that waits.
+    pub(super) inbox: Buffer,
+    /// What is to be dealt with before the inbox.
+    pub(super) held: VecDeque<Held>,
+    /// What will be, before `held`, once everything that was sent is answered.
+    pub(super) returned: Vec<Held>,
     /// What the client is to be sent.
     pub(super) out: Buffer,
-    pub(super) link: Option<Link>,
-    /// An earlier link has answered requests.
-    pub(super) relinked: bool,
-    answered_any: bool,
-    pub(super) connect_at: Option<Instant>,
-    backoff: Duration,
 
-    memory: Memory,
-    transaction: bool,
-    watching: bool,
-    pinned: bool,
+    /// The link that holds its unanswered requests, or that it has leased: never two at a time, so
+    /// that replies come in order by themselves.
+    pub(super) at: Option<LinkId>,
+    pub(super) leased: bool,
+    pub(super) outstanding: u32,
+    /// What a reply is long, on average.
+    reply_size: u32,
+    pub(super) pending: Option<Box<Pending>>,
+    pub(super) replies: Replies,
 
-    pub(super) refusal: Refusal,
-    /// Bytes of replies that wait behind a refused request.
-    pub(super) stored: usize,
-    /// A setting behind a refused request took effect before its turn.
-    pub(super) spoiled: bool,
+    pub(super) transaction: Option<Box<Transaction>>,
+    pub(super) watching: bool,
+    /// What it watched may have changed: its EXEC answers null.
+    pub(super) dirty: bool,
+    /// It has state in its link that the proxy cannot set up again.
+    pub(super) sticky: bool,
+    pub(super) subscriptions: Option<Box<Subscriptions>>,
+    /// The server that ran its last write.
+    pub(super) wrote: Option<ServerId>,
+
     /// Since when something waits for a primary that takes it.
     pub(super) since: Option<Instant>,
-    /// The primary refused something and has answered nothing since.
-    pub(super) refused: bool,
-    /// What waits had to: it did not just wait for its first connection.
+    /// It waits for one now.
+    pub(super) stuck: bool,
+    /// The wait was not just for a first connection.
     pub(super) withheld: bool,
+    /// Bytes that are counted in the engine's sum.
+    pub(super) counted: usize,
 
-    /// The client sends nothing more.
+    /// When the client was heard last.
+    pub(super) heard: Instant,
+    pub(super) since_accept: Instant,
+    /// What it asked last, for CLIENT LIST.
     pub(super) half_closed: bool,
-    /// The client has left.
     pub(super) gone: bool,
-    /// Nothing is taken in any more: what is in `out` is delivered, then the client is closed.
+    /// What is in `out` is delivered, then the client is closed.
     pub(super) closing: bool,
-    pub(super) client_paused: bool,
-    pub(super) timer: Option<Instant>,
+    pub(super) paused: bool,
     pub(super) touched: bool,
+    pub(super) timer: Option<Instant>,
 }
 
 impl Session {
-    pub(super) fn new(id: ClientId) -> Self {
+    pub(super) fn new(
+        id: ClientId,
+        identity: Identity,
+        profile: Arc<Profile>,
+        limits: Limits,
+        now: Instant,
+    ) -> Self {
         Self {
             id,
-            intake: Intake::new(),
-            requests: Requests::default(),
+            identity: Box::new(identity),
+            profile,
+            admitted: true,
+            scanner: RequestScanner::new(limits),
+            input: Input::Requests,
+            inbox: Buffer::default(),
+            held: VecDeque::new(),
+            returned: Vec::new(),
             out: Buffer::default(),
-            link: None,
-            relinked: false,
-            answered_any: false,
-            connect_at: None,
-            backoff: BACKOFF.0,
-            memory: Memory::default(),
-            transaction: false,
+            at: None,
+            leased: false,
+            outstanding: 0,
+            reply_size: 0,
+            pending: None,
+            replies: Replies::On,
+            transaction: None,
             watching: false,
-            pinned: false,
-            refusal: Refusal::None,
-            stored: 0,
-            spoiled: false,
+            dirty: false,
+            sticky: false,
+            subscriptions: None,
+            wrote: None,
             since: None,
-            refused: false,
+            stuck: false,
             withheld: false,
+            counted: 0,
+            heard: now,
+            since_accept: now,
             half_closed: false,
             gone: false,
             closing: false,
-            client_paused: false,
-            timer: None,
+            paused: false,
             touched: false,
+            timer: None,
         }
     }
 
-    pub(super) fn id(&self) -> ClientId {
-        self.id
-    }
-
-    pub(super) fn has_link(&self, id: LinkId) -> bool {
-        self.link.as_ref().is_some_and(|link| link.id == id)
-    }
-
-    // Events of the client.
-
-    pub(super) fn client_bytes(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
-        if !self.closing {
-            cx.stats.requests += self.intake.receive(bytes, &mut self.requests);
-        }
-    }
-
-    /// The client sends nothing more, but still expects its replies.
-    pub(super) fn client_finished(&mut self) {
-        self.half_closed = true;
-        match self.intake.input {
-            // As in Redis, which would otherwise hand to nobody what the command was waiting for.
-            Input::Requests | Input::Ended if !self.requests.any_blocks() => {
-                self.intake.end(&mut self.requests);
-            }
-            Input::Requests | Input::Ended | Input::Relay => self.gone = true,
-        }
-    }
-
-    pub(super) fn client_gone(&mut self) {
-        self.gone = true;
-    }
-
-    /// Returns whether there is more to decide than before.
-    pub(super) fn client_written(&mut self, n: usize) -> bool {
-        self.out.consume(n);
-        self.closing || self.client_paused || self.link.as_ref().is_some_and(|link| link.paused)
-    }
-
-    /// Whether to read from the client. When not, an [`Action::Resume`] follows later.
-    pub(super) fn may_read_client(&mut self, settings: &Settings, crowded: bool) -> bool {
-        let may = self.has_room(settings) && (self.is_ready() || !crowded);
-        self.client_paused = !may;
-        may
-    }
-
-    fn has_room(&self, settings: &Settings) -> bool {
-        !self.closing
-            && self.requests.waiting_bytes() < settings.session_buffer
-            && self.requests.count() < MOST_REQUESTS
-            && self.out.len() < settings.session_buffer
-    }
-
-    // Events of the link.
-
-    pub(super) fn link_up(&mut self, cx: &mut Context<'_>) {
-        let link = self.link.as_mut().expect("a link was connected");
-        if !matches!(link.phase, Phase::Connecting(_)) {
-            // It was given up while it was made.
-            return;
-        }
-        self.backoff = BACKOFF.0;
-        match self.memory.write(&mut link.greeting) {
-            _ if planted(Bug::ForgetSettings) => self.link_ready(cx),
-            0 => self.link_ready(cx),
-            requests => link.phase = Phase::Restoring(requests),
-        }
-    }
-
-    fn link_ready(&mut self, cx: &mut Context<'_>) {
-        let link = self.link.as_mut().expect("a link became ready");
-        link.phase = Phase::Ready;
-        self.repeat(cx);
-        if std::mem::take(&mut self.withheld) {
-            cx.stats.held += self.requests.count() as u64;
-        }
-    }
-
-    pub(super) fn repeat(&mut self, cx: &mut Context<'_>) {
-        cx.stats.replayed += self.requests.resend();
-        self.refusal = Refusal::None;
-        (self.stored, self.spoiled) = (0, false);
-    }
-
-    pub(super) fn link_bytes(&mut self, bytes: &[u8], cx: &mut Context<'_>) {
-        let restoring = self.is_restoring();
-        if self.take_replies(bytes, cx).is_err() {
-            self.doom_link();
-            self.back_off(cx.now);
-        } else if restoring && self.is_ready() {
-            self.link_ready(cx);
-        }
-    }
-
-    /// Returns whether there is more to decide than before.
-    pub(super) fn link_written(&mut self, n: usize, settings: &Settings) -> bool {
-        let Some(link) = &mut self.link else {
-            return false;
-        };
-        if link.greeting.is_empty() {
-            let relay = self.intake.input == Input::Relay;
-            let keep = if relay { 0 } else { settings.replay_buffer };
-            self.requests.written(n, keep);
-        } else {
-            link.greeting.consume(n);
-        }
-        self.client_paused || self.refusal != Refusal::None
-    }
-
-    /// The server closed the link, or it could not be connected, or nothing is left to be read
-    /// from a stale one.
-    pub(super) fn link_closed(&mut self, cx: &mut Context<'_>) {
-        if self
-            .link
-            .as_ref()
-            .is_some_and(|link| link.phase != Phase::Stale)
-        {
-            self.back_off(cx.now);
-        }
-        self.lose_link(cx);
-    }
-
-    /// Gives what was sent over the link its answer.
-    pub(super) fn lose_link(&mut self, cx: &mut Context<'_>) {
-        let cut = self.link.as_ref().is_some_and(Link::cut_a_reply);
-        if cut || self.leaves_state() {
-            self.close();
-        }
-        self.link = None;
-        self.relinked |= self.answered_any;
-        cx.stats.unknown += self.requests.lose();
-        if cut {
-            // Nothing can be said after half a reply.
-            self.requests = Requests::default();
-        }
-    }
-
-    /// The link is of no use any more.
-    pub(super) fn doom_link(&mut self) {
-        if let Some(link) = &mut self.link {
-            link.phase = Phase::Doomed;
-        }
-    }
-
-    pub(super) fn back_off(&mut self, now: Instant) {
-        self.connect_at = Some(now + self.backoff);
-        self.backoff = (self.backoff * 2).min(BACKOFF.1);
-    }
-
-    /// There is another primary, or none, from now on.
-    pub(super) fn retarget(&mut self, linger_until: Instant) {
-        self.connect_at = None;
-        self.backoff = BACKOFF.0;
-        if self.is_ready() {
-            let link = self.link.as_mut().expect("a ready link");
-            link.phase = Phase::Stale;
-            link.linger_until = Some(linger_until);
-        } else if self
-            .link
-            .as_ref()
-            .is_some_and(|link| link.phase != Phase::Stale)
-        {
-            // No request was sent over it.
-            self.doom_link();
-        }
-    }
-
-    pub(super) fn may_read_link(&mut self, settings: &Settings) -> bool {
-        let room = self.out.len() < settings.session_buffer;
-        self.link.as_mut().is_some_and(|link| {
-            link.paused = !room;
-            room
-        })
-    }
-
-    pub(super) fn link_output(&self) -> &[u8] {
-        match &self.link {
-            Some(link) if !link.greeting.is_empty() => link.greeting.as_slice(),
-            Some(link) if link.phase == Phase::Ready => match self.refusal {
-                Refusal::None => self.requests.unsent(),
-                Refusal::Draining => self.requests.unsent_of_begun(),
-                Refusal::Pausing(_) => &[],
-            },
-            _ => &[],
-        }
-    }
-
-    // State of the client's connection.
-
-    /// The awaited request is answered, and its reply is delivered.
+    /// Whether something of it was refused or lost, so that its next answers must be kept.
     #[inline]
-    pub(super) fn answered(&mut self, ok: bool) {
-        let entry = self.requests.answered();
-        self.answered_any = true;
-        self.refused &= self.refusal != Refusal::None;
-        if entry.kind != Kind::Plain {
-            self.change_state(entry, ok);
+    pub(super) fn is_collecting(&self) -> bool {
+        !self.returned.is_empty()
+    }
+
+    /// Whether it may give requests to links now.
+    #[inline]
+    pub(super) fn may_send(&self, session_buffer: usize) -> bool {
+        self.pending.is_none()
+            && self.returned.is_empty()
+            && !self.closing
+            && self.out.len() < session_buffer
+    }
+
+    /// Whether its link holds state for it.
+    pub(super) fn has_state(&self) -> bool {
+        self.transaction.is_some()
+            || self.watching
+            || self.sticky
+            || self.subscriptions.is_some()
+            || matches!(self.input, Input::Relay | Input::Stream)
+    }
+
+    /// How many requests it may send now, so that a client that never reads costs little.
+    #[inline]
+    pub(super) fn allowance(&self, session_buffer: usize) -> u32 {
+        let most = match self.reply_size {
+            0 => FIRST_UNANSWERED,
+            size => u32::try_from(session_buffer / size as usize + 1)
+                .unwrap_or(MOST_UNANSWERED)
+                .min(MOST_UNANSWERED),
+        };
+        most.saturating_sub(self.outstanding)
+    }
+
+    /// So many requests were answered, by so many bytes.
+    #[inline]
+    pub(super) fn answered(&mut self, requests: u32, bytes: usize) {
+        self.outstanding -= requests;
+        if self.outstanding == 0 && !self.leased {
+            self.at = None;
         }
+        let size = u32::try_from(bytes / requests as usize).unwrap_or(u32::MAX).max(1);
+        self.reply_size = match self.reply_size {
+            0 => size,
+            // It rises at once and falls slowly.
+            known if size > known => size,
+            known => known - (known - size) / 8,
+        };
     }
 
-    fn change_state(&mut self, entry: Entry, ok: bool) {
-        match entry.kind {
-            Kind::Exec | Kind::Discard => (self.transaction, self.watching) = (false, false),
-            _ if !ok => {}
-            // Its effect is due at EXEC: too rare to be followed.
-            Kind::Setting if self.transaction => self.pinned = true,
-            Kind::Setting => self
-                .memory
-                .learn(entry.learns.map_or_else(Memory::default, |m| *m)),
-            Kind::Pinning => self.pinned = true,
-            Kind::Multi => self.transaction = true,
-            Kind::Watch => self.watching = true,
-            Kind::Unwatch => self.watching = false,
-            Kind::Reset => {
-                self.memory = Memory::default();
-                (self.transaction, self.watching, self.pinned) = (false, false, false);
-            }
-            Kind::Plain | Kind::Script | Kind::Blocking | Kind::Wait | Kind::Quit | Kind::Raw => {}
-        }
+    pub(super) fn bytes_waiting(&self) -> usize {
+        let held = |held: &Held| held.len();
+        self.inbox.len() + self.held.iter().map(held).sum::<usize>()
+            + self.returned.iter().map(held).sum::<usize>()
     }
 
-    fn has_state(&self) -> bool {
-        self.transaction || self.watching || self.pinned
+    /// Whether nothing is left to be done for the client.
+    pub(super) fn is_idle(&self) -> bool {
+        self.outstanding == 0
+            && self.pending.is_none()
+            && self.returned.is_empty()
+            && self.held.is_empty()
+            && self.inbox.is_empty()
     }
 
-    /// Whether the server would hold state that cannot be set up again, once it has run all that
-    /// was sent; or still is at work on a command that blocks.
-    fn leaves_state(&self) -> bool {
-        let (mut transaction, mut watching, mut pinned) =
-            (self.transaction, self.watching, self.pinned);
-        for entry in self.requests.in_flight() {
-            match entry.kind {
-                Kind::Multi => transaction = true,
-                Kind::Watch => watching = true,
-                Kind::Unwatch => watching = false,
-                Kind::Exec | Kind::Discard => (transaction, watching) = (false, false),
-                Kind::Reset => (transaction, watching, pinned) = (false, false, false),
-                Kind::Pinning | Kind::Blocking | Kind::Wait | Kind::Raw => return true,
-                Kind::Plain | Kind::Script | Kind::Setting | Kind::Quit => {}
-            }
-        }
-        transaction || watching || pinned
-    }
-
-    /// Whether the awaited command, just refused, can be sent again later, and whatever follows
-    /// it on the link can be kept in order behind it.
-    pub(super) fn may_repeat(&self) -> bool {
-        let repeatable = |kind| matches!(kind, Kind::Plain | Kind::Blocking | Kind::Setting);
-        let awaited = self.requests.awaited();
-        awaited.is_some_and(|entry| entry.whole && repeatable(entry.kind))
-            && !self.has_state()
-            && (self.requests.holds_back()
-                || self
-                    .requests
-                    .in_flight()
-                    .all(|entry| repeatable(entry.kind) || entry.kind == Kind::Script))
-    }
-
-    pub(super) fn is_ready(&self) -> bool {
-        self.link
-            .as_ref()
-            .is_some_and(|link| link.phase == Phase::Ready)
-    }
-
-    fn is_restoring(&self) -> bool {
-        let phase = self.link.as_ref().map(|link| link.phase);
-        matches!(phase, Some(Phase::Restoring(_)))
-    }
-
-    pub(super) fn relays(&self) -> bool {
-        self.intake.input == Input::Relay && self.is_ready() && self.requests.relays()
-    }
-
-    /// Delivers what is in `out`, then ends the session.
-    pub(super) fn close(&mut self) {
-        self.closing = true;
-    }
-
-    /// Delivers the answers that are known and next in order.
-    pub(super) fn deliver(&mut self) {
-        while !self.link.as_ref().is_some_and(Link::cut_a_reply) {
-            let Some(reply) = self.requests.take_final() else {
-                return;
-            };
-            self.out.extend(&reply);
-        }
+    /// Whether it waits for what may never come.
+    pub(super) fn blocks(&self) -> bool {
+        matches!(
+            self.pending.as_deref(),
+            Some(Pending::Blocking(_) | Pending::Alone | Pending::Denied(_))
+        )
     }
 }

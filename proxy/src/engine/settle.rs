@@ -1,209 +1,246 @@
-//! What a session decides, once per turn, from its state.
+//! What is decided once per turn, from the state.
 
 use std::time::{Duration, Instant};
 
-use super::intake::Input;
-use super::link::{Link, Phase};
-use super::planted::{Bug, planted};
-use super::requests::Requests;
-use super::session::{Context, Refusal, Session};
-use super::{Action, Conn, LinkId};
+use super::session::{Input, Pending};
+use super::{Action, ClientId, Conn, Engine, LinkId};
 
-/// How long a session waits before it asks a server again that refused.
-const PAUSE: Duration = Duration::from_millis(50);
+/// How often idle clients and links are looked for.
+const SWEEP: Duration = Duration::from_secs(1);
 
-/// Bytes of the last reads, which may come on top of what a session keeps.
-const SLACK: usize = 128 << 10;
-
-impl Session {
-    /// Decides from the state what is to be done. Returns whether the session lives on.
-    pub(super) fn settle(&mut self, cx: &mut Context<'_>, actions: &mut Vec<Action>) -> bool {
-        self.connect_at = self.connect_at.filter(|at| *at > cx.now);
-        self.follow_refusal(cx);
-        self.check_link(cx, actions);
-        self.check_hold(cx);
-        self.deliver();
-        let finished = self.intake.input == Input::Ended || cx.stopping;
-        self.closing |= self.requests.is_empty() && finished;
-        self.closing |= self.intake.input == Input::Relay && cx.stopping;
-        if self.gone || self.closing {
-            return self.end(actions);
-        }
-        self.connect(cx, actions);
-        self.flush(actions);
-        self.resume(cx, actions);
-        true
-    }
-
-    /// When to settle again, if nothing happens before.
-    pub(super) fn wake_at(&self, hold: Duration) -> Option<Instant> {
-        let connecting = match self.link.as_ref().map(|link| link.phase) {
-            Some(Phase::Connecting(by)) => Some(by),
-            _ => None,
-        };
-        let pausing = match self.refusal {
-            Refusal::Pausing(until) if self.is_ready() => Some(until),
-            _ => None,
-        };
-        let stale = self.link.as_ref().filter(|link| link.phase == Phase::Stale);
-        if let Some(link) = stale {
-            return link.linger_until;
-        }
-        let since = self.since.filter(|_| self.is_waiting());
-        let held = since.map(|since| since + hold);
-        [connecting, pausing, held, self.connect_at]
-            .into_iter()
-            .flatten()
-            .min()
-    }
-
-    fn check_link(&mut self, cx: &mut Context<'_>, actions: &mut Vec<Action>) {
-        let Some(link) = &mut self.link else { return };
-        match link.phase {
-            Phase::Stale if self.requests.awaited().is_none() => self.abandon_link(cx, actions),
-            Phase::Stale if !link.draining && link.linger_until <= Some(cx.now) => {
-                link.draining = true;
-                actions.push(Action::Drain(link.id));
-            }
-            Phase::Connecting(by) if by <= cx.now => {
-                self.back_off(cx.now);
-                self.abandon_link(cx, actions);
-            }
-            Phase::Doomed => self.abandon_link(cx, actions),
-            Phase::Connecting(_) | Phase::Restoring(_) | Phase::Ready | Phase::Stale => {}
-        }
-    }
-
-    fn flush(&self, actions: &mut Vec<Action>) {
-        if !self.out.is_empty() {
-            actions.push(Action::Flush(Conn::Client(self.id())));
-        }
-        if let Some(link) = &self.link
-            && !self.link_output().is_empty()
-        {
-            actions.push(Action::Flush(Conn::Upstream(link.id)));
-        }
-    }
-
-    fn abandon_link(&mut self, cx: &mut Context<'_>, actions: &mut Vec<Action>) {
-        if let Some(link) = &self.link {
-            actions.push(Action::Abandon(link.id));
-        }
-        self.lose_link(cx);
-    }
-
-    fn follow_refusal(&mut self, cx: &mut Context<'_>) {
-        if self.refusal == Refusal::None {
-            return;
-        }
-        self.refused = true;
-        let most = cx.settings.session_buffer + cx.settings.replay_buffer + SLACK;
-        if self.stored > cx.settings.session_buffer || self.requests.bytes() > most {
-            return self.give_up(cx);
-        }
-        match self.refusal {
-            Refusal::Draining if self.is_ready() && self.requests.drained() => {
-                let again_at = cx.now + PAUSE;
-                self.refusal = Refusal::Pausing(again_at);
-                if self.spoiled {
-                    self.doom_link();
-                    self.connect_at = Some(again_at);
+impl Engine {
+    /// Decides about everything that something happened to.
+    pub(crate) fn settle(&mut self, now: Instant, actions: &mut Vec<Action>) {
+        self.tick(now);
+        while !self.touched_clients.is_empty() || !self.touched_links.is_empty() {
+            while let Some(id) = self.touched_clients.pop() {
+                if let Some(session) = self.sessions.get_mut(id.0) {
+                    session.touched = false;
+                    self.settle_client(now, id);
                 }
             }
-            Refusal::Pausing(until) if until <= cx.now && self.is_ready() => self.repeat(cx),
-            Refusal::None | Refusal::Draining | Refusal::Pausing(_) => {}
-        }
-    }
-
-    /// Whether requests wait for a primary that takes them.
-    fn is_waiting(&self) -> bool {
-        let taken = self.is_ready() && self.refusal == Refusal::None;
-        !taken && !self.requests.is_empty()
-    }
-
-    fn check_hold(&mut self, cx: &mut Context<'_>) {
-        if !self.is_waiting() {
-            if !self.refused {
-                self.since = None;
+            while let Some(id) = self.touched_links.pop() {
+                if let Some(link) = self.links.get_mut(id.0) {
+                    link.touched = false;
+                    self.settle_link(now, id);
+                }
             }
-            return;
+            if self.out_bytes > self.settings.output_buffer {
+                self.cut_the_slowest();
+            }
+            if self.touched_clients.is_empty() && !self.starved.is_empty() && !self.is_crowded() {
+                for id in std::mem::take(&mut self.starved) {
+                    self.touch_client(id);
+                }
+            }
         }
-        let stuck =
-            cx.target.is_none() || self.connect_at.is_some() || self.refusal != Refusal::None;
-        self.withheld |= stuck;
-        let since = *self.since.get_or_insert(cx.now);
-        // Whoever has closed its half may have left for good: nothing is run for it later.
-        if since + cx.settings.hold <= cx.now || (stuck && self.half_closed) {
-            self.give_up(cx);
+        actions.append(&mut self.actions);
+    }
+
+    fn tick(&mut self, now: Instant) {
+        self.check_until(now);
+        while let Some(&(at, conn)) = self.timers.first().filter(|(at, _)| *at <= now) {
+            self.timers.remove(&(at, conn));
+            match conn {
+                Conn::Client(id) => {
+                    if let Some(session) = self.sessions.get_mut(id.0) {
+                        session.timer = None;
+                    }
+                    self.touch_client(id);
+                }
+                Conn::Upstream(id) => {
+                    if let Some(link) = self.links.get_mut(id.0) {
+                        link.timer = None;
+                    }
+                    self.touch_link(id);
+                }
+            }
+        }
+        if self.suspect.is_some_and(|until| until <= now) {
+            self.suspect = None;
+            self.free_stuck();
+        }
+        if self.retry.is_some_and(|at| at <= now) {
+            self.retry = None;
+            self.free_stuck();
+        }
+        if self.sweep_at <= now {
+            self.sweep_at = now + SWEEP;
+            self.sweep(now);
         }
     }
 
-    /// Answers what waits: with its refusal, or that it did not run.
-    pub(super) fn give_up(&mut self, cx: &mut Context<'_>) {
-        let phase = self.link.as_ref().map(|link| link.phase);
-        if phase == Some(Phase::Stale) && !planted(Bug::DenySent) {
-            // What was sent over it has no answer yet, and gets one soon.
+    fn sweep(&mut self, now: Instant) {
+        self.cool(now);
+        self.warm(now);
+        self.probe(now);
+        let Some(timeout) = self.settings.idle_timeout else {
             return;
-        }
-        let draining = self.refusal == Refusal::Draining && self.is_ready();
-        if std::mem::take(&mut self.withheld) {
-            cx.stats.held += self.requests.count() as u64;
-        }
-        cx.stats.refused += self.requests.give_up(!draining);
-        if self.intake.input == Input::Relay && !draining {
-            self.close();
-        }
-        if self.spoiled {
-            // No answer would be true: what followed the setting ran under it.
-            self.close();
-            self.requests = Requests::default();
-        }
-        self.refusal = Refusal::None;
-        (self.since, self.refused, self.stored) = (None, false, 0);
-    }
-
-    fn end(&mut self, actions: &mut Vec<Action>) -> bool {
-        if let Some(link) = self.link.take() {
-            actions.push(match link.phase {
-                Phase::Stale => Action::Abandon(link.id),
-                _ => Action::Close(Conn::Upstream(link.id)),
-            });
-        }
-        if self.gone || self.out.is_empty() {
-            actions.push(Action::Close(Conn::Client(self.id())));
-            return false;
-        }
-        actions.push(Action::Flush(Conn::Client(self.id())));
-        true
-    }
-
-    fn connect(&mut self, cx: &mut Context<'_>, actions: &mut Vec<Action>) {
-        if self.link.is_some() || self.connect_at.is_some() || self.requests.bytes() == 0 {
-            return;
-        }
-        let Some(target) = cx.target else { return };
-        *cx.serial += 1;
-        let id = LinkId {
-            slot: self.id().slot,
-            serial: *cx.serial,
         };
-        self.link = Some(Link::new(id, cx.now + cx.settings.connect_timeout));
-        actions.push(Action::Connect(id, target.upstream.clone()));
+        // As in Redis, not those who wait for something.
+        let idle: Vec<_> = self
+            .sessions
+            .iter_mut()
+            .filter(|session| {
+                let waits = session.blocks()
+                    || session.subscriptions.is_some()
+                    || session.input == Input::Relay;
+                !waits && now.saturating_duration_since(session.heard) >= timeout
+            })
+            .map(|session| {
+                session.gone = true;
+                session.id
+            })
+            .collect();
+        for id in idle {
+            self.touch_client(id);
+        }
     }
 
-    fn resume(&mut self, cx: &Context<'_>, actions: &mut Vec<Action>) {
-        if self.client_paused && self.may_read_client(cx.settings, cx.crowded) {
-            actions.push(Action::Resume(Conn::Client(self.id())));
+    #[inline]
+    fn settle_client(&mut self, now: Instant, id: ClientId) {
+        let session = self.sessions.get_mut(id.0).expect("a session that lives");
+        if session.gone {
+            return self.remove(now, id);
         }
-        let paused = self
-            .link
-            .as_ref()
-            .filter(|link| link.paused)
-            .map(|link| link.id);
-        if let Some(id) = paused
-            && self.may_read_link(cx.settings)
-        {
-            actions.push(Action::Resume(Conn::Upstream(id)));
+        if !session.closing && !session.has_nothing_waiting() {
+            self.settle_waiting(now, id);
         }
+        let session = self.sessions.get_mut(id.0).expect("a session that lives");
+        if session.leased && session.outstanding == 0 {
+            self.release_lease(id);
+        }
+        let session = self.sessions.get_mut(id.0).expect("a session that lives");
+        let ends = self.stopping || session.half_closed || session.input == Input::Ended;
+        if ends && !session.closing {
+            session.closing |= session.is_finished(self.stopping);
+        }
+        if session.closing && session.out.is_empty() {
+            self.actions.push(Action::Close(Conn::Client(id)));
+            return self.remove_closed(now, id);
+        }
+        if !session.out.is_empty() {
+            self.actions.push(Action::Flush(Conn::Client(id)));
+        }
+        if session.paused && self.may_read_client(id) {
+            self.actions.push(Action::Resume(Conn::Client(id)));
+        }
+        let hold = self.settings.hold;
+        let session = self.sessions.get_mut(id.0).expect("a session that lives");
+        let timer = session.since.filter(|_| session.stuck).map(|since| since + hold);
+        let before = std::mem::replace(&mut session.timer, timer);
+        self.set_timer(Conn::Client(id), before, timer);
+    }
+
+    /// Something waits: it goes on, if it can.
+    fn settle_waiting(&mut self, now: Instant, id: ClientId) {
+        self.pump(now, id);
+        if !self.session(id).closing {
+            self.restore_subscriptions(now, id);
+        }
+        let session = self.session(id);
+        let held = session.stuck && session.outstanding == 0;
+        let over = session.since.is_some_and(|since| since + self.settings.hold <= now);
+        // Whoever has closed its half may have left for good: nothing is run for it later.
+        let session = self.session(id);
+        if held && (over || session.half_closed && session.withheld) {
+            self.give_up(id);
+            self.pump(now, id);
+        }
+    }
+
+    fn remove(&mut self, now: Instant, id: ClientId) {
+        self.actions.push(Action::Close(Conn::Client(id)));
+        self.remove_closed(now, id);
+    }
+
+    fn remove_closed(&mut self, now: Instant, id: ClientId) {
+        if self.session(id).leased {
+            self.leave_lease(now, id);
+        }
+        let session = self.sessions.remove(id.0).expect("a session that lives");
+        self.set_timer(Conn::Client(id), session.timer, None);
+        self.bytes -= session.counted;
+        self.out_bytes -= session.out.len();
+        self.stats.clients -= 1;
+    }
+
+    fn settle_link(&mut self, now: Instant, id: LinkId) {
+        self.check_link(now, id);
+        let Some(link) = self.links.get(id.0) else {
+            return;
+        };
+        if !link.output().is_empty() {
+            self.actions.push(Action::Flush(Conn::Upstream(id)));
+        }
+        if link.paused && self.may_read_link(id) {
+            self.actions.push(Action::Resume(Conn::Upstream(id)));
+        }
+        let link = self.links.get_mut(id.0).expect("a link that lives");
+        let timer = match link.phase {
+            super::Phase::Connecting(by) => Some(by),
+            super::Phase::Stale(by) if !link.draining => Some(by),
+            _ => None,
+        };
+        let before = std::mem::replace(&mut link.timer, timer);
+        self.set_timer(Conn::Upstream(id), before, timer);
+    }
+
+    fn is_crowded(&self) -> bool {
+        self.bytes >= self.settings.worker_buffer
+    }
+
+    pub(super) fn may_read_client(&mut self, id: ClientId) -> bool {
+        let crowded = self.is_crowded();
+        let most = self.settings.session_buffer;
+        let Some(session) = self.sessions.get_mut(id.0) else {
+            return false;
+        };
+        let starves = crowded && session.stuck;
+        let may = !session.closing
+            && !starves
+            && session.inbox.len() < most
+            && session.out.len() < most;
+        session.paused = !may;
+        if starves {
+            self.starved.push(id);
+        }
+        may
+    }
+
+    /// More waits for slow readers than the worker may hold: the one that is most behind goes.
+    fn cut_the_slowest(&mut self) {
+        let slowest = self.sessions.iter_mut().max_by_key(|session| session.out.len());
+        if let Some(session) = slowest {
+            session.gone = true;
+            let id = session.id;
+            self.stats.cut += 1;
+            self.touch_client(id);
+        }
+    }
+}
+
+impl super::Session {
+    #[inline]
+    fn has_nothing_waiting(&self) -> bool {
+        self.inbox.is_empty()
+            && self.held.is_empty()
+            && self.returned.is_empty()
+            && self
+                .subscriptions
+                .as_ref()
+                .is_none_or(|subscriptions| !subscriptions.restore)
+    }
+
+    /// Whether a client that sends nothing more, or must go, has all its answers.
+    fn is_finished(&self, stopping: bool) -> bool {
+        let answered = self.outstanding == 0
+            && self.pending.is_none()
+            && self.returned.is_empty()
+            && self.held.is_empty();
+        let relays = self.input == Input::Relay || self.subscriptions.is_some();
+        let blocks = matches!(self.pending.as_deref(), Some(Pending::Blocking(_)));
+        let incomplete = self.inbox.is_empty() || self.scanner.scanned() > 0;
+        answered && (incomplete || self.input == Input::Ended) || stopping && (relays || blocks)
     }
 }

@@ -1,0 +1,275 @@
+//! Commands that speak of the proxy and its clients, not of the server.
+
+use std::time::Instant;
+
+use super::link::Kind;
+use super::profile::Change;
+use super::server::ServerId;
+use super::session::{Pending, Replies};
+use super::{ClientId, Engine, texts};
+use crate::commands::{Reads, Spec, Treat};
+
+impl Engine {
+    /// A client that has not authenticated at the proxy.
+    pub(super) fn dispatch_stranger(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        request: &[u8],
+        spec: Spec,
+    ) -> bool {
+        let words = super::arguments(request);
+        match spec.treat {
+            Treat::Auth => self.log_in(id, &words[1..]),
+            Treat::Hello => self.hello(now, id, &words, spec),
+            _ => self.answer(id, texts::NOAUTH),
+        }
+    }
+
+    fn log_in(&mut self, id: ClientId, credentials: &[Vec<u8>]) -> bool {
+        let admitted = self.admits(credentials);
+        if !self.answer(id, if admitted { texts::OK } else { texts::WRONGPASS }) {
+            return false;
+        }
+        if admitted {
+            self.admit(id);
+        }
+        true
+    }
+
+    /// `password`, or `default password`.
+    fn admits(&self, credentials: &[Vec<u8>]) -> bool {
+        let password = match credentials {
+            [password] => password,
+            [user, password] if user == b"default" => password,
+            _ => return false,
+        };
+        let right = self.settings.password.as_ref().map(|right| right.as_bytes());
+        right.is_some_and(|right| equals(right, password))
+    }
+
+    fn admit(&mut self, id: ClientId) {
+        let session = self.session(id);
+        session.admitted = true;
+        session.scanner.set_limits(bellwether_resp::Limits::default());
+    }
+
+    /// HELLO of a client that authenticates at the proxy: the server does not get the password.
+    fn hello(&mut self, now: Instant, id: ClientId, words: &[Vec<u8>], spec: Spec) -> bool {
+        let auth = words.iter().position(|word| word.eq_ignore_ascii_case(b"AUTH"));
+        let Some(auth) = auth.filter(|auth| words.len() >= auth + 3) else {
+            if self.session(id).admitted {
+                return self.forward_hello(now, id, words, spec);
+            }
+            return self.answer(id, texts::NOAUTH_HELLO);
+        };
+        if !self.admits(&words[auth + 1..auth + 3]) {
+            return self.answer(id, texts::WRONGPASS);
+        }
+        let mut rest = words.to_vec();
+        rest.drain(auth..auth + 3);
+        let sent = self.forward_hello(now, id, &rest, spec);
+        if sent {
+            self.admit(id);
+        }
+        sent
+    }
+
+    fn forward_hello(&mut self, now: Instant, id: ClientId, words: &[Vec<u8>], spec: Spec) -> bool {
+        let Some(change) = Change::of(words) else {
+            return self.answer(id, texts::NOPROTO);
+        };
+        let words: Vec<_> = words.iter().map(Vec::as_slice).collect();
+        let request = super::profile::request(&words);
+        self.send_alone(now, id, &request, Kind::Setting, spec, Pending::Setting(change))
+    }
+
+    /// AUTH, HELLO and SELECT of a client that may.
+    pub(super) fn send_setting(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        request: &[u8],
+        spec: Spec,
+    ) -> bool {
+        let words = super::arguments(request);
+        if self.settings.password.is_some() {
+            match spec.treat {
+                Treat::Auth => return self.log_in(id, &words[1..]),
+                Treat::Hello => return self.hello(now, id, &words, spec),
+                _ => {}
+            }
+        }
+        match Change::of(&words) {
+            Some(change) => {
+                let pending = Pending::Setting(change);
+                self.send_alone(now, id, request, Kind::Setting, spec, pending)
+            }
+            None => self.send_alone(now, id, request, Kind::Sticky, spec, Pending::Sticky),
+        }
+    }
+
+    /// RESET: as if the client had just connected.
+    pub(super) fn reset(&mut self, now: Instant, id: ClientId) -> bool {
+        self.session(id).replies = Replies::On;
+        if !self.answer(id, texts::RESET) {
+            return false;
+        }
+        if self.session(id).leased {
+            self.leave_lease(now, id);
+        }
+        let profile = std::sync::Arc::clone(&self.profile);
+        let admitted = self.settings.password.is_none();
+        let session = self.session(id);
+        session.profile = profile;
+        session.admitted = admitted;
+        session.transaction = None;
+        (session.watching, session.dirty, session.sticky) = (false, false, false);
+        session.subscriptions = None;
+        session.identity.name = Box::default();
+        true
+    }
+
+    /// CLIENT: about the proxy's clients.
+    pub(super) fn client_command(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        request: &[u8],
+        spec: Spec,
+    ) -> bool {
+        let words = super::arguments(request);
+        let Some(subcommand) = words.get(1) else {
+            return self.send(now, id, request, Kind::Read, spec);
+        };
+        let rest = &words[2..];
+        match (subcommand.to_ascii_uppercase().as_slice(), rest) {
+            (b"ID", []) => {
+                let number = self.session(id).identity.number;
+                self.answer(id, format!(":{number}\r\n").into_bytes())
+            }
+            (b"GETNAME", []) => {
+                let name = self.session(id).identity.name.clone();
+                let resp3 = self.session(id).profile.is_resp3();
+                self.answer(id, optional_bulk(&name, resp3))
+            }
+            (b"SETNAME", [name]) => self.set_name(id, name),
+            (b"REPLY", [mode]) => self.set_replies(now, id, mode, request, spec),
+            (b"TRACKING", [switch, ..]) => {
+                let pending = match switch.eq_ignore_ascii_case(b"OFF") {
+                    true => Pending::Unstick,
+                    false => Pending::Sticky,
+                };
+                self.send_alone(now, id, request, Kind::Sticky, spec, pending)
+            }
+            (b"CACHING" | b"NO-EVICT" | b"NO-TOUCH", _) => {
+                self.send_alone(now, id, request, Kind::Sticky, spec, Pending::Sticky)
+            }
+            _ => self.send(now, id, request, Kind::Write, spec),
+        }
+    }
+
+    fn set_name(&mut self, id: ClientId, name: &[u8]) -> bool {
+        let valid = name.iter().all(|byte| (b'!'..=b'~').contains(byte));
+        if !valid {
+            return self.answer(id, texts::BAD_NAME);
+        }
+        let told = self.answer(id, texts::OK);
+        if told {
+            self.session(id).identity.name = name.into();
+        }
+        told
+    }
+
+    /// CLIENT REPLY is the proxy's own, since a shared link must answer everything.
+    fn set_replies(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        mode: &[u8],
+        request: &[u8],
+        spec: Spec,
+    ) -> bool {
+        let replies = match mode.to_ascii_uppercase().as_slice() {
+            b"ON" => Replies::On,
+            b"OFF" => Replies::Off,
+            b"SKIP" => Replies::Skip,
+            _ => return self.send(now, id, request, Kind::Read, spec),
+        };
+        if replies == Replies::On {
+            if self.session(id).outstanding > 0 {
+                return false;
+            }
+            self.session(id).replies = replies;
+            return self.answer(id, texts::OK);
+        }
+        // Without effect while replies are off.
+        if self.session(id).replies != Replies::Off {
+            self.session(id).replies = replies;
+        }
+        true
+    }
+
+    /// INFO: the server's, and a section about the proxy.
+    pub(super) fn send_info(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        request: &[u8],
+        spec: Spec,
+    ) -> bool {
+        self.send(now, id, request, Kind::Read, spec)
+    }
+
+    pub(super) fn with_section(&mut self, _: ClientId, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// A command of the SCAN family: its cursor goes back to the server that issued it.
+    pub(super) fn send_scan(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        request: &[u8],
+        spec: Spec,
+        _cursor: usize,
+    ) -> bool {
+        let spec = Spec {
+            reads: Reads::PrimaryOnly,
+            ..spec
+        };
+        self.send(now, id, request, Kind::Read, spec)
+    }
+
+    pub(super) fn with_mark(&mut self, _: ServerId, _: &[u8]) -> Option<Vec<u8>> {
+        None
+    }
+
+    /// HELLO tells a client its number: the proxy's, not the server's.
+    pub(super) fn with_number(&mut self, id: ClientId, frame: &[u8]) -> Option<Vec<u8>> {
+        const BEFORE: &[u8] = b"$2\r\nid\r\n:";
+        let at = memchr::memmem::find(frame, BEFORE)? + BEFORE.len();
+        let end = at + memchr::memchr(b'\r', &frame[at..])?;
+        let number = self.session(id).identity.number.to_string();
+        Some([&frame[..at], number.as_bytes(), &frame[end..]].concat())
+    }
+}
+
+/// Compares in a time that does not tell how much is right.
+fn equals(right: &[u8], other: &[u8]) -> bool {
+    let differ = right.iter().zip(other).fold(0, |differ, (a, b)| differ | (a ^ b));
+    right.len() == other.len() && differ == 0
+}
+
+pub(super) fn optional_bulk(bytes: &[u8], resp3: bool) -> Vec<u8> {
+    match (bytes, resp3) {
+        ([], true) => b"_\r\n".to_vec(),
+        ([], false) => b"$-1\r\n".to_vec(),
+        (bytes, _) => bulk(bytes),
+    }
+}
+
+pub(super) fn bulk(bytes: &[u8]) -> Vec<u8> {
+    let header = format!("${}\r\n", bytes.len());
+    [header.as_bytes(), bytes, b"\r\n"].concat()
+}

@@ -1,0 +1,162 @@
+//! Which link a plain command goes to.
+
+use std::sync::Arc;
+use std::time::Instant;
+
+use super::link::{Link, Owner};
+use super::server::{Fitness, ServerId};
+use super::{ClientId, Engine, LinkId};
+use crate::commands::Reads;
+use crate::config::{Balance, ReadFrom};
+
+impl Engine {
+    #[inline]
+    pub(super) fn splits_reads(&self) -> bool {
+        self.settings.read_from != ReadFrom::Primary && !self.replicas.is_empty()
+    }
+
+    /// The session waits for a primary, a link or room in one.
+    pub(super) fn stick(&mut self, now: Instant, id: ClientId) {
+        let session = self.sessions.get_mut(id.0).expect("a session that lives");
+        session.since.get_or_insert(now);
+        if !session.stuck {
+            session.stuck = true;
+            self.stuck.push(id);
+        }
+    }
+
+    /// A shared link that takes this command now. Without one, the session waits: for its own
+    /// answers, or [stuck](Self::stick).
+    pub(super) fn shared_link(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        reads: Reads,
+    ) -> Option<LinkId> {
+        let anywhere = reads == Reads::Anywhere;
+        let session = self.sessions.get(id.0).expect("a session that lives");
+        if session.outstanding > 0 {
+            let link = self.links.get(session.at?.0).expect("a link with requests");
+            let of_primary = Some(link.server) == self.primary;
+            if !link.is_ready() || !(of_primary || anywhere) {
+                return None;
+            }
+            if of_primary && self.suspect.is_some() || link.is_congested() {
+                self.stick(now, id);
+                return None;
+            }
+            return Some(link.id);
+        }
+        if anywhere && self.splits_reads() {
+            match self.replica_link(now, id) {
+                Replica::Link(link) => return Some(link),
+                Replica::Soon => {
+                    self.stick(now, id);
+                    return None;
+                }
+                Replica::None => {}
+            }
+        }
+        let link = self
+            .primary
+            .filter(|_| self.suspect.is_none())
+            .and_then(|primary| self.usable_link(now, id, primary));
+        if link.is_none() {
+            self.stick(now, id);
+        }
+        link
+    }
+
+    /// The shared link of this server, if it takes requests now. If there is none, it is made.
+    fn usable_link(&mut self, now: Instant, id: ClientId, server: ServerId) -> Option<LinkId> {
+        let profile = &self.sessions.get(id.0).expect("a session that lives").profile;
+        let Some(link) = self.server(server).shared(profile) else {
+            let profile = Arc::clone(profile);
+            self.connect(now, server, profile, Owner::Shared);
+            return None;
+        };
+        let link = self.links.get(link.0).expect("a shared link");
+        (link.is_ready() && !link.is_congested()).then_some(link.id)
+    }
+
+    fn replica_link(&mut self, now: Instant, id: ClientId) -> Replica {
+        let fit = |engine: &Self, server: ServerId| engine.server(server).fitness == Fitness::Fit;
+        let count = self.replicas.len();
+        self.turn = (self.turn + 1) % count;
+        let mut any_fit = false;
+        let mut best: Option<(usize, LinkId)> = None;
+        for place in 0..count {
+            let server = self.replicas[(self.turn + place) % count];
+            if !fit(self, server) || self.server(server).backs_off(now) {
+                continue;
+            }
+            any_fit = true;
+            let Some(link) = self.usable_link(now, id, server) else {
+                continue;
+            };
+            let pending = self.links.get(link.0).map_or(0, |link| link.entries.len());
+            match self.settings.balance {
+                Balance::RoundRobin => return Replica::Link(link),
+                Balance::LeastPending if best.is_none_or(|(least, _)| pending < least) => {
+                    best = Some((pending, link));
+                }
+                Balance::LeastPending => {}
+            }
+        }
+        match best {
+            Some((_, link)) => Replica::Link(link),
+            // Only who insists on replicas waits for one that is fit and not connected yet.
+            None if any_fit && self.settings.read_from == ReadFrom::Replicas => Replica::Soon,
+            None => Replica::None,
+        }
+    }
+
+    pub(super) fn may_read_link(&mut self, id: LinkId) -> bool {
+        let Some(link) = self.links.get_mut(id.0) else {
+            return false;
+        };
+        let Owner::Leased(client) = link.owner else {
+            return true;
+        };
+        // What is lent can wait for its client; what is shared must not.
+        let session = self.sessions.get(client.0);
+        let room = session.is_none_or(|session| session.out.len() < self.settings.session_buffer);
+        link.paused = !room;
+        room
+    }
+
+    pub(super) fn link_written(&mut self, id: LinkId, n: usize) {
+        let Some(link) = self.links.get_mut(id.0) else {
+            return;
+        };
+        let had_room = link.has_room();
+        let relay = Self::relay_of(&self.sessions, link).is_some();
+        link.written(n, if relay { 0 } else { self.settings.replay_buffer });
+        if !had_room && link.has_room() {
+            let owner = link.owner;
+            if let Owner::Leased(client) = owner {
+                self.touch_client(client);
+            }
+            self.free_stuck();
+        }
+    }
+
+    /// The client whose bytes this link relays unread.
+    pub(super) fn relay_of(
+        sessions: &super::Slab<super::Session>,
+        link: &Link,
+    ) -> Option<ClientId> {
+        let Owner::Leased(client) = link.owner else {
+            return None;
+        };
+        let session = sessions.get(client.0)?;
+        (session.input == super::Input::Relay && link.entries.is_empty()).then_some(client)
+    }
+}
+
+enum Replica {
+    Link(LinkId),
+    /// One is fit, and not connected yet.
+    Soon,
+    None,
+}

@@ -1,0 +1,157 @@
+//! WATCH, MULTI, EXEC: on a link of the session's own, and begun anew when that is lost.
+
+use std::time::Instant;
+
+use super::lease::Lease;
+use super::link::Kind;
+use super::session::Transaction;
+use super::{ClientId, Engine, LinkId, texts};
+use crate::commands::{Spec, Treat};
+
+/// A command was answered that it did not run. Without its MULTI, a transaction must not run either.
+pub(super) fn denied(transaction: &mut Option<Box<Transaction>>, treat: Option<Treat>) {
+    match treat {
+        Some(Treat::Multi) if transaction.is_none() => {
+            let aborted = Transaction {
+                aborted: true,
+                ..Transaction::default()
+            };
+            *transaction = Some(Box::new(aborted));
+        }
+        Some(Treat::Exec | Treat::Discard) => *transaction = None,
+        _ => {
+            if let Some(transaction) = transaction {
+                transaction.aborted = true;
+            }
+        }
+    }
+}
+
+impl Engine {
+    pub(super) fn begin_transaction(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        request: &[u8],
+        spec: Spec,
+    ) -> bool {
+        if self.session(id).outstanding > 0
+            || !self.send_to_lease(now, id, request, Kind::Multi, spec)
+        {
+            return false;
+        }
+        self.session(id).transaction = Some(Box::default());
+        true
+    }
+
+    pub(super) fn watch(&mut self, now: Instant, id: ClientId, request: &[u8], spec: Spec) -> bool {
+        let sent = self.send_to_lease(now, id, request, Kind::Watch, spec);
+        self.session(id).watching |= sent;
+        sent
+    }
+
+    pub(super) fn unwatch(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        request: &[u8],
+        spec: Spec,
+    ) -> bool {
+        let sent = self.send(now, id, request, Kind::Watch, spec);
+        if sent {
+            let session = self.session(id);
+            (session.watching, session.dirty) = (false, false);
+        }
+        sent
+    }
+
+    /// Between MULTI and EXEC everything goes to the server, which judges it.
+    pub(super) fn dispatch_queued(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        request: &[u8],
+        spec: Spec,
+    ) -> bool {
+        let session = self.sessions.get_mut(id.0).expect("a session that lives");
+        let transaction = session.transaction.as_mut().expect("an open transaction");
+        if transaction.aborted {
+            return self.answer_aborted(id, spec.treat);
+        }
+        let ends = matches!(spec.treat, Treat::Exec | Treat::Discard);
+        if !ends {
+            let unruly = spec.treat.ends_the_rule();
+            let sticky = matches!(
+                spec.treat,
+                Treat::Select | Treat::Auth | Treat::Hello | Treat::Client | Treat::Sticky
+            );
+            if !self.send_to_lease(now, id, request, Kind::Queued, spec) {
+                return false;
+            }
+            let session = self.session(id);
+            session.sticky |= sticky;
+            if let Some(transaction) = &mut session.transaction {
+                transaction.unruly |= unruly;
+            }
+            return true;
+        }
+        let (unruly, dirty) = (transaction.unruly, session.dirty);
+        let sent = match spec.treat {
+            Treat::Exec if dirty => {
+                let discard = super::profile::request(&[b"DISCARD"]);
+                self.send_to_lease(now, id, &discard, Kind::ExecNull, spec)
+            }
+            Treat::Exec if unruly => self.send_relay(now, id, request),
+            Treat::Exec => self.send_to_lease(now, id, request, Kind::Exec, spec),
+            _ => self.send_to_lease(now, id, request, Kind::Discard, spec),
+        };
+        if sent {
+            let session = self.session(id);
+            session.transaction = None;
+            (session.watching, session.dirty) = (false, false);
+        }
+        sent
+    }
+
+    fn answer_aborted(&mut self, id: ClientId, treat: Treat) -> bool {
+        let (answer, ends) = match treat {
+            Treat::Exec => (texts::EXECABORT, true),
+            Treat::Discard => (texts::OK, true),
+            _ => (texts::NOT_RUN, false),
+        };
+        let told = self.answer(id, answer);
+        if told && ends {
+            let session = self.session(id);
+            session.transaction = None;
+            (session.watching, session.dirty) = (false, false);
+        }
+        told
+    }
+
+    /// Sets up on a new link what the session had in its last one.
+    pub(super) fn restore(&mut self, now: Instant, id: ClientId, link: LinkId) {
+        let session = self.session(id);
+        if let Some(transaction) = &mut session.transaction
+            && std::mem::take(&mut transaction.restore)
+        {
+            let log = transaction.log.clone();
+            let lengths = transaction.lengths.clone();
+            let mut at = 0;
+            for length in lengths {
+                self.push_own(now, link, &log[at..at + length], Kind::Ignore);
+                at += length;
+            }
+        }
+        self.resubscribe(now, id, link);
+    }
+}
+
+impl Treat {
+    /// Whether its reply in an EXEC is not one reply.
+    fn ends_the_rule(self) -> bool {
+        matches!(
+            self,
+            Self::Subscribe(_) | Self::Unsubscribe(_) | Self::Monitor | Self::Relay
+        )
+    }
+}
