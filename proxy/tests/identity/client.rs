@@ -152,7 +152,7 @@ impl Pipeline<'_> {
                 return Err(format!("closed before reply {i} of {count}: {expected:?}"));
             };
             let lost = self.world.losses.load(Ordering::SeqCst);
-            let unknown = self.ledger.check(expected, &reply, before, lost);
+            let unknown = self.ledger.check(&expected, &reply, before, lost);
             let unknown = unknown.map_err(|error| format!("reply {i} of {count}: {error}"))?;
             self.tally.replies += 1;
             self.tally.unknown += u64::from(unknown);
@@ -215,7 +215,7 @@ impl Pipeline<'_> {
                 }
                 Some(reply) => {
                     let lost = self.world.losses.load(Ordering::SeqCst);
-                    self.ledger.check(expected, &reply, before, lost)?;
+                    self.ledger.check(&expected, &reply, before, lost)?;
                 }
             }
             self.tally.replies += 1;

@@ -201,16 +201,16 @@ impl Ledger {
     /// there had been when the request was sent, `now` how many there are.
     pub(crate) fn check(
         &mut self,
-        expected: Expected,
+        expected: &Expected,
         reply: &[u8],
         before: u64,
         now: u64,
     ) -> Result<bool, String> {
         if self.is_failure(reply) {
-            self.forget(&expected);
+            self.forget(expected);
             return Ok(true);
         }
-        let is_right = match &expected {
+        let is_right = match expected {
             Expected::Exactly(bytes) => reply == bytes,
             Expected::Either(one, other) => reply == one || reply == other,
             Expected::Hello => reply.starts_with(b"%") && contains(reply, b"proto"),
@@ -349,15 +349,15 @@ fn a_reply_that_is_not_the_own_is_noticed() {
     let mut ledger = Ledger::new("me", Mode::Plain);
     ledger.sequence = 9;
     let id = || Expected::Exactly(bulk("me:1"));
-    assert_eq!(ledger.check(id(), b"$4\r\nme:1\r\n", 0, 0), Ok(false));
-    assert!(ledger.check(id(), b"$4\r\nme:2\r\n", 0, 0).is_err());
+    assert_eq!(ledger.check(&id(), b"$4\r\nme:1\r\n", 0, 0), Ok(false));
+    assert!(ledger.check(&id(), b"$4\r\nme:2\r\n", 0, 0).is_err());
     assert_eq!(
-        ledger.check(id(), b"-ERR outcome unknown: \r\n", 0, 0),
+        ledger.check(&id(), b"-ERR outcome unknown: \r\n", 0, 0),
         Ok(true)
     );
-    assert!(ledger.check(id(), b"-UNBLOCKED x\r\n", 0, 0).is_err());
-    assert_eq!(ledger.check(set(2), b"+OK\r\n", 0, 0), Ok(false));
-    assert_eq!(ledger.check(get(), b"$7\r\nme:k0=2\r\n", 0, 0), Ok(false));
+    assert!(ledger.check(&id(), b"-UNBLOCKED x\r\n", 0, 0).is_err());
+    assert_eq!(ledger.check(&set(2), b"+OK\r\n", 0, 0), Ok(false));
+    assert_eq!(ledger.check(&get(), b"$7\r\nme:k0=2\r\n", 0, 0), Ok(false));
     for wrong in [
         "$7\r\nme:k0=1\r\n",
         "$7\r\nme:k1=2\r\n",
@@ -365,22 +365,22 @@ fn a_reply_that_is_not_the_own_is_noticed() {
         "$-1\r\n",
     ] {
         assert!(
-            ledger.check(get(), wrong.as_bytes(), 0, 0).is_err(),
+            ledger.check(&get(), wrong.as_bytes(), 0, 0).is_err(),
             "{wrong}"
         );
     }
     assert_eq!(
-        ledger.check(get(), b"$7\r\nme:k0=1\r\n", 0, 1),
+        ledger.check(&get(), b"$7\r\nme:k0=1\r\n", 0, 1),
         Ok(false),
         "a loss explains it"
     );
     assert!(
-        ledger.check(get(), b"$8\r\nme:k0=10\r\n", 0, 1).is_err(),
+        ledger.check(&get(), b"$8\r\nme:k0=10\r\n", 0, 1).is_err(),
         "not sent yet"
     );
-    assert_eq!(ledger.check(Expected::Next, b":3\r\n", 1, 1), Ok(false));
+    assert_eq!(ledger.check(&Expected::Next, b":3\r\n", 1, 1), Ok(false));
     assert!(
-        ledger.check(Expected::Next, b":3\r\n", 1, 1).is_err(),
+        ledger.check(&Expected::Next, b":3\r\n", 1, 1).is_err(),
         "out of order, or run twice"
     );
 }
