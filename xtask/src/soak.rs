@@ -1,4 +1,5 @@
-//! `cargo xtask soak`: the simulators and the worst scenes of the hive, for as long as one likes.
+//! `cargo xtask soak`: the simulators, the worst scenes of the hive and the proxy under load, for as long
+//! as one likes.
 
 use anyhow::{Context, Result};
 
@@ -60,7 +61,10 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Summary> {
     steps.push(step::run(&name, Kind::Tests, tests)?);
     let mut tests = cargo("test --release --locked --package bellwether-proxy --test identity");
     tests.args(["--", "--nocapture"]);
-    tests.env("BELLWETHER_IDENTITY_SECONDS", arguments.identity.to_string());
+    tests.env(
+        "BELLWETHER_IDENTITY_SECONDS",
+        arguments.identity.to_string(),
+    );
     let name = format!("proxy, reply identity for {} s", arguments.identity);
     steps.push(step::run(&name, Kind::Tests, tests)?);
     Ok(Summary {
