@@ -5,6 +5,7 @@
 
 mod bench;
 mod cargo;
+mod commands;
 mod fuzz;
 mod soak;
 mod step;
@@ -35,11 +36,14 @@ enum Task {
     Soak(soak::Arguments),
     /// The fuzz targets, on the stable toolchain.
     Fuzz(fuzz::Arguments),
+    /// The proxy's table of commands, from the installed redis-server.
+    Commands(commands::Arguments),
 }
 
 fn main() -> ExitCode {
     let outcome = match Arguments::parse().task {
         Task::Bench(which) => return bench::main(&which),
+        Task::Commands(arguments) => return commands::main(&arguments),
         Task::Test => test::run(),
         Task::Soak(arguments) => soak::run(&arguments),
         Task::Fuzz(arguments) => fuzz::run(&arguments),
