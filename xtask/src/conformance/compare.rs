@@ -1,4 +1,4 @@
-//! What a unit's three runs say of each of its cases.
+//! What a unit's runs say of each of its cases.
 
 use std::collections::BTreeSet;
 
@@ -24,9 +24,9 @@ pub(super) struct Comparison {
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Verdict {
     pub(super) case: Case,
-    pub(super) direct: Told,
+    /// By each of the direct runs.
+    pub(super) direct: Vec<Told>,
     pub(super) proxy: Told,
-    pub(super) again: Told,
 }
 
 /// An outcome, or why there is none.
@@ -40,20 +40,22 @@ pub(super) enum Told {
 }
 
 impl Comparison {
-    pub(super) fn new(unit: &str, direct: &Log, proxy: &Log, again: &Log) -> Self {
+    /// # Panics
+    ///
+    /// If there is no direct run.
+    pub(super) fn new(unit: &str, direct: &[Log], proxy: &Log) -> Self {
         let mut comparison = Self {
             unit: unit.to_owned(),
             same: 0,
             failed: 0,
-            ignored: direct.ignored,
+            ignored: direct[0].ignored,
             set_aside: Vec::new(),
             different: Vec::new(),
         };
-        for case in cases([direct, again, proxy]) {
+        for case in cases(direct.iter().chain([proxy])) {
             comparison.judge(Verdict {
-                direct: told(direct, &case),
+                direct: direct.iter().map(|log| told(log, &case)).collect(),
                 proxy: told(proxy, &case),
-                again: told(again, &case),
                 case,
             });
         }
@@ -61,13 +63,14 @@ impl Comparison {
     }
 
     fn judge(&mut self, verdict: Verdict) {
-        if !verdict.direct.is_like(&verdict.again) {
+        let directly = &verdict.direct[0];
+        if !verdict.is_steady() {
             self.set_aside.push(verdict);
-        } else if !verdict.direct.is_like(&verdict.proxy) {
+        } else if !directly.is_like(&verdict.proxy) {
             self.different.push(verdict);
         } else {
             self.same += 1;
-            self.failed += usize::from(verdict.direct != Told::Ended(Outcome::Passed));
+            self.failed += usize::from(*directly != Told::Ended(Outcome::Passed));
         }
     }
 
@@ -77,9 +80,16 @@ impl Comparison {
     }
 }
 
+impl Verdict {
+    /// Whether the direct runs agree.
+    pub(super) fn is_steady(&self) -> bool {
+        self.direct.iter().all(|told| told.is_like(&self.direct[0]))
+    }
+}
+
 impl Told {
     /// Messages hold times, ports and addresses: that both failed is what counts.
-    pub(super) fn is_like(&self, other: &Self) -> bool {
+    fn is_like(&self, other: &Self) -> bool {
         std::mem::discriminant(self) == std::mem::discriminant(other)
             && match (self, other) {
                 (Self::Ended(this), Self::Ended(that)) => {
@@ -91,9 +101,9 @@ impl Told {
 }
 
 /// In the order of the first log, then what only the others have.
-fn cases(logs: [&Log; 3]) -> Vec<Case> {
+fn cases<'a>(logs: impl Iterator<Item = &'a Log>) -> Vec<Case> {
     let mut seen = BTreeSet::new();
-    let all = logs.iter().flat_map(|log| &log.cases);
+    let all = logs.flat_map(|log| &log.cases);
     all.filter(|(case, _)| seen.insert(case))
         .map(|(case, _)| case.clone())
         .collect()
@@ -111,16 +121,17 @@ fn told(log: &Log, case: &Case) -> Told {
 mod tests {
     use super::*;
 
-    fn log(lines: &str, end: &str) -> Log {
-        Log::read(&format!("{lines}{end}"))
-    }
-
     const DONE: &str = "[1/1 done]: unit/a (0 seconds)\n";
     const PASSED: &str = "[ok]: a (1 ms)\n";
     const FAILED: &str = "[err]: a in tests/unit/a.tcl\nExpected 1\n";
 
-    fn count(direct: &Log, proxy: &Log, again: &Log) -> (usize, usize, usize, usize) {
-        let found = Comparison::new("unit/a", direct, proxy, again);
+    fn compare(direct: [&str; 2], proxy: &str) -> Comparison {
+        let log = |lines: &str| Log::read(&format!("{lines}{DONE}"));
+        Comparison::new("unit/a", &direct.map(log), &log(proxy))
+    }
+
+    fn count(direct: [&str; 2], proxy: &str) -> (usize, usize, usize, usize) {
+        let found = compare(direct, proxy);
         (
             found.same,
             found.failed,
@@ -131,32 +142,37 @@ mod tests {
 
     #[test]
     fn only_agreeing_direct_runs_judge_the_proxy() {
-        let (passed, failed) = (log(PASSED, DONE), log(FAILED, DONE));
-        assert_eq!(count(&passed, &passed, &passed), (1, 0, 0, 0));
-        assert_eq!(count(&failed, &failed, &failed), (1, 1, 0, 0));
-        assert_eq!(count(&passed, &failed, &passed), (0, 0, 0, 1));
-        assert_eq!(count(&failed, &passed, &failed), (0, 0, 0, 1));
-        assert_eq!(count(&passed, &passed, &failed), (0, 0, 1, 0));
-        assert_eq!(count(&failed, &failed, &passed), (0, 0, 1, 0));
+        assert_eq!(count([PASSED, PASSED], PASSED), (1, 0, 0, 0));
+        assert_eq!(count([FAILED, FAILED], FAILED), (1, 1, 0, 0));
+        assert_eq!(count([PASSED, PASSED], FAILED), (0, 0, 0, 1));
+        assert_eq!(count([FAILED, FAILED], PASSED), (0, 0, 0, 1));
+        assert_eq!(count([PASSED, FAILED], PASSED), (0, 0, 1, 0));
+        assert_eq!(count([FAILED, PASSED], FAILED), (0, 0, 1, 0));
+    }
+
+    #[test]
+    fn a_case_that_only_some_runs_have_differs() {
+        assert_eq!(count([PASSED, PASSED], ""), (0, 0, 0, 1));
+        assert_eq!(count(["", ""], PASSED), (0, 0, 0, 1));
+        assert_eq!(count(["", PASSED], PASSED), (0, 0, 1, 0));
+        assert_eq!(
+            compare([PASSED, PASSED], "").different[0].proxy,
+            Told::Absent
+        );
     }
 
     #[test]
     fn what_was_not_reached_differs() {
-        let (passed, died) = (log(PASSED, DONE), log("", ""));
-        let found = Comparison::new("unit/a", &passed, &died, &passed);
-        assert_eq!(
-            found.different[0].proxy,
-            Told::NotReached("it ended early".to_owned())
-        );
+        let passed = [Log::read(&format!("{PASSED}{DONE}"))];
+        let found = Comparison::new("unit/a", &passed, &Log::read(""));
+        let reason = "it ended early".to_owned();
+        assert_eq!(found.different[0].proxy, Told::NotReached(reason));
         assert_eq!(found.compared(), 1);
-        assert_eq!(count(&passed, &log("", DONE), &passed), (0, 0, 0, 1));
-        assert_eq!(count(&log("", DONE), &passed, &log("", DONE)), (0, 0, 0, 1));
     }
 
     #[test]
     fn messages_need_not_be_equal() {
         let other = "[err]: a in tests/unit/a.tcl\nExpected 2\n";
-        let (one, other) = (log(FAILED, DONE), log(other, DONE));
-        assert_eq!(count(&one, &other, &one), (1, 1, 0, 0));
+        assert_eq!(count([FAILED, FAILED], other), (1, 1, 0, 0));
     }
 }

@@ -56,6 +56,18 @@ impl Log {
         self.broke_off.get_or_insert(reason.to_owned());
     }
 
+    /// The case that hung, if one did.
+    pub(super) fn hung(&self) -> Option<&Case> {
+        let (case, outcome) = self.cases.last()?;
+        (*outcome == Outcome::Hung).then_some(case)
+    }
+
+    /// Adds cases that hung in earlier runs, and that this one therefore left out.
+    pub(super) fn insert_hung(&mut self, cases: Vec<Case>) {
+        let hung = cases.into_iter().map(|case| (case, Outcome::Hung));
+        self.cases.extend(hung);
+    }
+
     pub(super) fn outcome(&self, case: &Case) -> Option<&Outcome> {
         let mut cases = self.cases.iter();
         cases.find_map(|(found, outcome)| (found == case).then_some(outcome))
@@ -186,6 +198,7 @@ mod tests {
              sock5 => (IN PROGRESS) b\n\n                   The End\n",
         );
         assert_eq!(log.outcome(&case("b", 0)), Some(&Outcome::Hung));
+        assert_eq!(log.hung(), Some(&case("b", 0)));
         assert_eq!(log.broke_off.as_deref(), Some("it hung"));
     }
 

@@ -10,13 +10,19 @@ use std::{
 use anyhow::{Context, Result, bail};
 use bellwether_testkit::{Boot, Options, Process, Program, Redis, ports, until};
 
-use super::{log::Log, suite::Suite};
+use super::{
+    log::{Case, Log},
+    suite::Suite,
+};
 
 /// How long a unit may take; the longest takes some 50 s on two cores.
 const UNIT: Duration = Duration::from_secs(600);
 
-/// How long no case may end. The longest takes 15 s.
-const CASE: Duration = Duration::from_secs(90);
+/// How long no case may end; the longest takes some 45 s.
+const CASE: Duration = Duration::from_secs(150);
+
+/// How many cases of a unit may hang before the rest of it is given up.
+const HANGS: usize = 5;
 
 /// The suite looks for a port of its own in so many below its base port.
 const PORTS_BELOW_BASE: u16 = 32;
@@ -45,12 +51,32 @@ pub(super) struct Runner {
 }
 
 impl Runner {
-    /// Runs a unit against a fresh server; `name` tells its logs from those of its other runs.
+    /// Runs a unit; `name` tells its logs from those of its other runs. Where a case hangs, the unit
+    /// runs again without it, so that those behind it have their say too.
     ///
     /// # Errors
     ///
     /// When a program cannot be started. Whatever happens to the unit is in its log.
     pub(super) fn run(&self, unit: &str, route: Route, name: &str) -> Result<Log> {
+        let mut hung: Vec<Case> = Vec::new();
+        loop {
+            let name = match hung.len() {
+                0 => name.to_owned(),
+                without => format!("{name}-without-{without}"),
+            };
+            let mut log = self.once(unit, route, &name, &hung)?;
+            match log.hung() {
+                Some(case) if hung.len() < HANGS => hung.push(case.clone()),
+                _ => {
+                    log.insert_hung(hung);
+                    return Ok(log);
+                }
+            }
+        }
+    }
+
+    /// Runs a unit without some cases, against a fresh server.
+    fn once(&self, unit: &str, route: Route, name: &str, without: &[Case]) -> Result<Log> {
         let place = self.suite.lay_out()?;
         let logs = match &self.keep {
             Some(keep) => keep.join(unit.replace('/', "__")).join(name),
@@ -64,7 +90,8 @@ impl Runner {
             Route::Proxy => self.front(server.address(), &logs)?,
         };
         let output = logs.join("suite.log");
-        let mut suite = suite(unit, place.path(), port)?.log(&output).spawn()?;
+        let suite = suite(unit, place.path(), port, without)?;
+        let mut suite = suite.log(&output).spawn()?;
         let ended = suite.wait(UNIT);
         suite.kill()?;
         let text = fs::read(&output).context("the suite's output")?;
@@ -116,7 +143,7 @@ fn server(logs: &Path) -> Result<Redis> {
     })
 }
 
-fn suite(unit: &str, place: &Path, port: u16) -> Result<Program> {
+fn suite(unit: &str, place: &Path, port: u16, without: &[Case]) -> Result<Program> {
     let base = ports::free()? + PORTS_BELOW_BASE;
     let mut program = Program::new("env")
         .args(["--chdir".as_ref(), place.as_os_str()])
@@ -127,7 +154,8 @@ fn suite(unit: &str, place: &Path, port: u16) -> Result<Program> {
         .args(["--timeout", &CASE.as_secs().to_string()])
         // Go on behind a case that breaks off.
         .arg("--durable");
-    for case in LEFT_OUT {
+    let hung = without.iter().map(|case| case.name.as_str());
+    for case in LEFT_OUT.into_iter().chain(hung) {
         program = program.args(["--skiptest", case]);
     }
     Ok(program)
