@@ -60,6 +60,10 @@ pub enum RequestError {
     /// The number after `*` is malformed or above [`Limits::elements`](crate::Limits::elements).
     #[error("Protocol error: invalid multibulk length")]
     MultibulkLength,
+    /// The number after `*` is above [`Limits::elements`](crate::Limits::elements)
+    /// of a client that is [not authenticated](crate::Limits::unauthenticated).
+    #[error("Protocol error: unauthenticated multibulk length")]
+    UnauthenticatedMultibulk,
     /// The line after `*` does not end within [`Limits::line`](crate::Limits::line).
     #[error("Protocol error: too big mbulk count string")]
     MultibulkLine,
@@ -70,6 +74,10 @@ pub enum RequestError {
     /// or the request exceeds [`Limits::frame`](crate::Limits::frame).
     #[error("Protocol error: invalid bulk length")]
     BulkLength,
+    /// The number after `$` is above [`Limits::bulk`](crate::Limits::bulk) of a
+    /// client that is [not authenticated](crate::Limits::unauthenticated).
+    #[error("Protocol error: unauthenticated bulk length")]
+    UnauthenticatedBulk,
     /// The line after `$` does not end within [`Limits::line`](crate::Limits::line).
     #[error("Protocol error: too big bulk count string")]
     BulkLine,
