@@ -232,34 +232,8 @@ fn an_inline_request_is_sent_on_as_multibulk() {
     assert!(!scanner.is_inline());
 }
 
-fn stream() -> impl Strategy<Value = Vec<u8>> {
-    let arg = prop::collection::vec(any::<u8>(), 0..20);
-    let multibulk = prop::collection::vec(arg, 1..5).prop_map(|args| {
-        let mut out = Vec::new();
-        encode::command(&mut out, &args);
-        out
-    });
-    let inline = "[a-c\"'\\\\x4 ]{0,12}\r?\n".prop_map(String::into_bytes);
-    let other = prop_oneof!["\\*(0|-1|1|2)\r\n", "[*$]", "\r\n"].prop_map(String::into_bytes);
-    let piece = prop_oneof![4 => multibulk, 2 => inline, 1 => other];
-    prop::collection::vec(piece, 0..8).prop_map(|pieces| pieces.concat())
-}
-
 proptest! {
     #![proptest_config(arbitrary::config())]
-
-    #[test]
-    fn every_split_gives_the_same_requests(
-        input in stream(),
-        reads in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
-    ) {
-        let whole = at_once(&input);
-        prop_assert_eq!(&requests(&input, 0..=input.len()), &whole);
-        let mut reads: Vec<usize> = reads.iter().map(|i| i.index(input.len() + 1)).collect();
-        reads.push(input.len());
-        reads.sort_unstable();
-        prop_assert_eq!(&requests(&input, reads), &whole);
-    }
 
     #[test]
     fn commands_round_trip(args in prop::collection::vec(prop::collection::vec(any::<u8>(), 0..40), 1..10)) {
