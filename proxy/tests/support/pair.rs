@@ -41,6 +41,10 @@ impl Pair {
         &self.servers[self.primary]
     }
 
+    pub(crate) fn primary_mut(&mut self) -> &mut Redis {
+        &mut self.servers[self.primary]
+    }
+
     pub(crate) fn replica(&self) -> &Redis {
         &self.servers[1 - self.primary]
     }
