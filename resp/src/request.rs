@@ -27,6 +27,10 @@ pub const KEPT_ARGS: usize = 64;
 /// **A request may be empty** (`*0`, `*-1`, an empty line). Redis skips it without
 /// an answer, and so must the caller: see [`is_empty`](Self::is_empty).
 ///
+/// **An inline request keeps memory**, up to some 25 times its line, until the next
+/// request begins or [`take_inline`](Self::take_inline) is called. A multibulk one
+/// keeps at most 1 KiB for arguments after the seventh.
+///
 /// [`Limits::depth`] does not matter here. After an error the connection can only
 /// be closed, as Redis does.
 ///
@@ -236,7 +240,7 @@ impl RequestScanner {
             return None;
         }
         let multibulk = line::short_length(buf)?;
-        if multibulk.length == 0 || multibulk.length > self.limits.elements {
+        if multibulk.length > self.limits.elements {
             return None;
         }
         self.count = multibulk.length;
