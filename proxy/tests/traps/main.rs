@@ -53,11 +53,20 @@ impl Stage {
     }
 }
 
+/// Plays a scene in front of a server with these arguments, which shows that it is right, and in
+/// front of a proxy to another one.
+fn both<T>(args: &[&str], scene: impl Fn(&Stage) -> T) -> [T; 2] {
+    // Shown when the scene fails.
+    println!("directly");
+    let direct = scene(&Stage::direct(args));
+    println!("through the proxy");
+    [direct, scene(&Stage::proxied(args))]
+}
+
 /// Plays a scene in front of a server with these arguments and in front of a proxy to another one.
 /// Both must show the same, which is returned.
 fn alike(args: &[&str], scene: impl Fn(&Stage) -> Vec<String>) -> Vec<String> {
-    let expected = scene(&Stage::direct(args));
-    let shown = scene(&Stage::proxied(args));
+    let [expected, shown] = both(args, scene);
     for (i, expected) in expected.iter().enumerate() {
         let shown = shown.get(i);
         assert_eq!(

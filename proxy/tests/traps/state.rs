@@ -4,43 +4,44 @@ use bellwether_testkit::{Boot, until};
 
 use crate::support::pair::Pair;
 use crate::support::{Front, PATIENCE, primary, server};
-use crate::{Stage, alike};
+use crate::{alike, both};
 
 /// Trap 9: database, name and protocol of many clients, by turns.
 #[test]
 fn clients_keep_apart() {
-    let stage = Stage::proxied(&[]);
-    let mut clients: Vec<_> = (0..12).map(|_| stage.client()).collect();
-    for (c, client) in clients.iter_mut().enumerate() {
-        if c % 2 == 0 {
-            assert!(client.ask("HELLO 3").starts_with('%'));
-        }
-        let settings = [
-            format!("SELECT {}", c / 2),
-            format!("CLIENT SETNAME c{c}"),
-            format!("HSET h{c} f {c}"),
-            format!("SET shared {}", c / 2),
-        ];
-        let replies = settings.map(|line| client.ask(&line));
-        assert_eq!(replies, ["+OK\r\n", "+OK\r\n", ":1\r\n", "+OK\r\n"]);
-    }
-    for _ in 0..5 {
+    both(&[], |stage| {
+        let mut clients: Vec<_> = (0..12).map(|_| stage.client()).collect();
         for (c, client) in clients.iter_mut().enumerate() {
-            let map = if c % 2 == 0 { "%1" } else { "*2" };
-            let (text, database) = (c.to_string(), c / 2);
-            let length = text.len();
-            let name = format!("c{c}");
-            let expected = [
-                format!("{map}\r\n$1\r\nf\r\n${length}\r\n{text}\r\n"),
-                format!("$1\r\n{database}\r\n"),
-                format!("${}\r\n{name}\r\n", name.len()),
-                ":3\r\n".into(),
+            if c % 2 == 0 {
+                assert!(client.ask("HELLO 3").starts_with('%'));
+            }
+            let settings = [
+                format!("SELECT {}", c / 2),
+                format!("CLIENT SETNAME c{c}"),
+                format!("HSET h{c} f {c}"),
+                format!("SET shared {}", c / 2),
             ];
-            let hgetall = format!("HGETALL h{c}");
-            client.say(&[&hgetall, "GET shared", "CLIENT GETNAME", "DBSIZE"]);
-            assert_eq!(client.texts(4), expected, "client {c}");
+            let replies = settings.map(|line| client.ask(&line));
+            assert_eq!(replies, ["+OK\r\n", "+OK\r\n", ":1\r\n", "+OK\r\n"]);
         }
-    }
+        for _ in 0..5 {
+            for (c, client) in clients.iter_mut().enumerate() {
+                let map = if c % 2 == 0 { "%1" } else { "*2" };
+                let (text, database) = (c.to_string(), c / 2);
+                let length = text.len();
+                let name = format!("c{c}");
+                let expected = [
+                    format!("{map}\r\n$1\r\nf\r\n${length}\r\n{text}\r\n"),
+                    format!("$1\r\n{database}\r\n"),
+                    format!("${}\r\n{name}\r\n", name.len()),
+                    ":3\r\n".into(),
+                ];
+                let hgetall = format!("HGETALL h{c}");
+                client.say(&[&hgetall, "GET shared", "CLIENT GETNAME", "DBSIZE"]);
+                assert_eq!(client.texts(4), expected, "client {c}");
+            }
+        }
+    });
 }
 
 /// Trap 9: users, each with its own rights.
@@ -77,25 +78,26 @@ fn users_keep_their_rights() {
 /// Trap 9: a user that is taken away loses its connections, and nobody else does.
 #[test]
 fn a_user_that_is_deleted_is_out() {
-    let server = primary();
-    let front = Front::of(&server);
-    server
-        .command(&["ACL", "SETUSER", "guest", "on", ">pass", "~*", "+@all"])
-        .unwrap();
-    let (mut guest, mut other) = (front.client(), front.client());
-    assert_eq!(guest.ask("AUTH guest pass"), "+OK\r\n");
-    assert_eq!(guest.ask("SET k v"), "+OK\r\n");
-    assert_eq!(other.ask("GET k"), "$1\r\nv\r\n");
-    server.command(&["ACL", "DELUSER", "guest"]).unwrap();
-    guest.say(&["GET k"]);
-    let reply = guest
-        .next()
-        .map(|reply| String::from_utf8_lossy(&reply).into_owned());
-    assert!(
-        reply.as_ref().is_none_or(|reply| reply.starts_with('-')),
-        "{reply:?}"
-    );
-    assert_eq!(other.ask("GET k"), "$1\r\nv\r\n");
+    both(&[], |stage| {
+        let server = &stage.server;
+        server
+            .command(&["ACL", "SETUSER", "guest", "on", ">pass", "~*", "+@all"])
+            .unwrap();
+        let (mut guest, mut other) = (stage.client(), stage.client());
+        assert_eq!(guest.ask("AUTH guest pass"), "+OK\r\n");
+        assert_eq!(guest.ask("SET k v"), "+OK\r\n");
+        assert_eq!(other.ask("GET k"), "$1\r\nv\r\n");
+        server.command(&["ACL", "DELUSER", "guest"]).unwrap();
+        guest.say(&["GET k"]);
+        let reply = guest
+            .next()
+            .map(|reply| String::from_utf8_lossy(&reply).into_owned());
+        assert!(
+            reply.as_ref().is_none_or(|reply| reply.starts_with('-')),
+            "{reply:?}"
+        );
+        assert_eq!(other.ask("GET k"), "$1\r\nv\r\n");
+    });
 }
 
 /// Trap 9: who comes next finds nothing of who was there before.
