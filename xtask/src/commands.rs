@@ -46,23 +46,23 @@ pub(crate) fn main(arguments: &Arguments) -> ExitCode {
 }
 
 fn write() -> Result<()> {
-    let generated = Generated::now()?;
-    fs::write(root().join(TABLE), generated.text)
+    let installed = Installed::start()?;
+    fs::write(root().join(TABLE), installed.table()?)
         .with_context(|| format!("cannot write {TABLE}"))?;
-    println!("{TABLE} is now from redis-server {}", generated.version);
+    println!("{TABLE} is now from redis-server {}", installed.version);
     Ok(())
 }
 
 fn check() -> Result<bool> {
     let written = written()?;
-    let generated = Generated::now()?;
     let version = version_in(&written)?;
+    let installed = Installed::start()?;
     ensure!(
-        version == generated.version,
+        version == installed.version,
         "{TABLE} is from redis-server {version}, and {} is installed",
-        generated.version
+        installed.version
     );
-    let same = written == generated.text;
+    let same = written == installed.table()?;
     if same {
         println!("{TABLE} is up to date with redis-server {version}");
     }
@@ -81,24 +81,27 @@ fn version_in(table: &str) -> Result<&str> {
     Ok(version.0)
 }
 
-/// The table as it should be.
-struct Generated {
+/// The installed redis-server, running.
+struct Installed {
+    server: Redis,
     version: String,
-    text: String,
 }
 
-impl Generated {
-    fn now() -> Result<Self> {
+impl Installed {
+    fn start() -> Result<Self> {
         install::redis_server()?;
         let server = Redis::fresh()?;
-        let info = server.info("server")?;
-        let version = info.get("redis_version").context("INFO has no version")?;
-        let groups = groups(&server.query(&["COMMAND", "DOCS"])?)?;
-        let rows = rows(&server.query(&["COMMAND"])?, &groups)?;
-        Ok(Self {
-            version: version.clone(),
-            text: formatted(&source(version, &rows))?,
-        })
+        let mut info = server.info("server")?;
+        let version = info.remove("redis_version");
+        let version = version.context("INFO does not tell the version")?;
+        Ok(Self { server, version })
+    }
+
+    /// The table as it should be.
+    fn table(&self) -> Result<String> {
+        let groups = groups(&self.server.query(&["COMMAND", "DOCS"])?)?;
+        let rows = rows(&self.server.query(&["COMMAND"])?, &groups)?;
+        formatted(&source(&self.version, &rows))
     }
 }
 
@@ -238,12 +241,13 @@ mod tests {
     #[test]
     fn the_table_is_up_to_date() {
         let written = written().unwrap();
-        let generated = Generated::now().unwrap();
         let version = version_in(&written).unwrap();
-        if version == generated.version {
-            assert!(written == generated.text, "run: cargo xtask commands");
+        let installed = Installed::start().unwrap();
+        if version == installed.version {
+            let is_up_to_date = written == installed.table().unwrap();
+            assert!(is_up_to_date, "run: cargo xtask commands");
         } else {
-            let installed = generated.version;
+            let installed = installed.version;
             let reason = format!("the table is from {version}, and {installed} is installed");
             bellwether_testkit::skip("the proxy's table of commands is up to date", &reason);
         }

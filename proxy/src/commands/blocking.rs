@@ -132,3 +132,189 @@ fn milliseconds(text: &str) -> Result<u64, NotRead> {
 fn rounded_up(left: Duration) -> u128 {
     left.as_nanos().div_ceil(1_000_000).max(1)
 }
+
+#[cfg(test)]
+mod tests {
+    use bellwether_testkit::Redis;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const LINES: [(TimeoutArg, &str); 6] = [
+        (TimeoutArg::Last, "BLPOP a b {}"),
+        (TimeoutArg::First, "BLMPOP {} 1 a LEFT"),
+        (TimeoutArg::AfterBlock, "XREAD COUNT 1 block {} STREAMS a 0"),
+        (
+            TimeoutArg::AfterBlock,
+            "XREAD BLOCK 7 BLOCK {} STREAMS BLOCK 0",
+        ),
+        (
+            TimeoutArg::AfterBlock,
+            "XREADGROUP GROUP BLOCK STREAMS NOACK BLOCK {} STREAMS a >",
+        ),
+        (
+            TimeoutArg::AfterBlock,
+            "XREADGROUP CLAIM 5 BLOCK {} GROUP a b STREAMS a >",
+        ),
+    ];
+
+    fn words(line: &str) -> Vec<&str> {
+        line.split(' ').collect()
+    }
+
+    #[test]
+    fn a_timeout_is_found_and_replaced() {
+        for (place, line) in LINES {
+            let args = words(line);
+            assert_eq!(blocks(place, &args), Err(NotRead), "{line}");
+            let mut out = Vec::new();
+            let left = Duration::from_micros(1_500_001);
+            with_timeout(place, &args, Some(left), &mut out).expect("it has a timeout");
+            let replaced = arguments(&out).expect("it is a request");
+            let text = match place {
+                TimeoutArg::AfterBlock => "1501",
+                _ => "1.501",
+            };
+            let expected = line.replace("{}", text);
+            assert_eq!(replaced.join(&b' '), expected.as_bytes());
+            let read = blocks(place, &replaced);
+            assert_eq!(read, Ok(Some(Duration::from_millis(1501))));
+        }
+    }
+
+    #[test]
+    fn nothing_left_is_not_for_ever() {
+        for (left, last, block) in [
+            (Some(Duration::ZERO), "0.001", "1"),
+            (Some(Duration::from_nanos(1)), "0.001", "1"),
+            (Some(Duration::from_secs(60)), "60.000", "60000"),
+            (None, "0", "0"),
+        ] {
+            let mut out = Vec::new();
+            with_timeout(TimeoutArg::Last, &["BLPOP", "a", "5"], left, &mut out).unwrap();
+            assert_eq!(arguments(&out).unwrap()[2], last.as_bytes());
+            let mut out = Vec::new();
+            let xread = words("XREAD BLOCK 5 STREAMS a 0");
+            with_timeout(TimeoutArg::AfterBlock, &xread, left, &mut out).unwrap();
+            assert_eq!(arguments(&out).unwrap()[2], block.as_bytes());
+        }
+    }
+
+    #[test]
+    fn without_a_timeout_nothing_is_written() {
+        for (place, line) in [
+            (TimeoutArg::Last, "BLPOP"),
+            (TimeoutArg::First, "BLMPOP"),
+            (TimeoutArg::AfterBlock, "XREAD"),
+            (TimeoutArg::AfterBlock, "XREAD BLOCK"),
+            (TimeoutArg::AfterBlock, "XREAD STREAMS BLOCK 0"),
+            (TimeoutArg::AfterBlock, "XREAD COUNT BLOCK STREAMS BLOCK 5"),
+        ] {
+            let args = words(line);
+            let mut out = Vec::new();
+            assert_eq!(with_timeout(place, &args, None, &mut out), Err(NotRead));
+            assert_eq!(
+                (blocks(place, &args), out.len()),
+                (Err(NotRead), 0),
+                "{line}"
+            );
+        }
+    }
+
+    #[test]
+    fn timeouts_are_read_as_redis_reads_them() {
+        let server = Redis::start(bellwether_testkit::Options {
+            boot: bellwether_testkit::Boot::Plain,
+            ..Default::default()
+        })
+        .unwrap();
+        server
+            .command(&["XADD", "stream", "1-1", "f", "v"])
+            .unwrap();
+        let mut connection = server.connect().unwrap();
+        for text in [
+            "0",
+            "-0",
+            "1",
+            "+1",
+            "01",
+            "007",
+            "1.5",
+            "1.",
+            ".5",
+            "5e1",
+            "1E2",
+            "-1",
+            "-0.0001",
+            "0.0001",
+            "0.0",
+            "1e-9",
+            "inf",
+            "-inf",
+            "nan",
+            "infinity",
+            "",
+            " ",
+            " 1",
+            "1 ",
+            "1x",
+            "x",
+            "--1",
+            "1e",
+            "1_000",
+            "922337203685477",
+            "9223372036854775807",
+            "9223372036854775808",
+            "1e15",
+            "1e16",
+            "1e300",
+            "1e400",
+        ] {
+            // There is something to pop or to read, so that none waits.
+            redis::cmd("RPUSH")
+                .arg(&["list", "v"])
+                .exec(&mut connection)
+                .unwrap();
+            let pop = redis::cmd("BLPOP")
+                .arg(&["list", text])
+                .exec(&mut connection);
+            let read = ["BLOCK", text, "STREAMS", "stream", "0"];
+            let read = redis::cmd("XREAD").arg(&read).exec(&mut connection);
+            // Redis refuses what would end beyond its clock; we do not know that clock.
+            let ends_late = |it: &Result<Option<Duration>, NotRead>| matches!(it, Ok(Some(it)) if it.as_millis() > i64::MAX as u128 - (1 << 42));
+            let seconds = blocks(TimeoutArg::Last, &["BLPOP", "list", text]);
+            let block = blocks(TimeoutArg::AfterBlock, &["XREAD", "BLOCK", text, "STREAMS"]);
+            assert!(
+                seconds.is_ok() == pop.is_ok() || ends_late(&seconds),
+                "BLPOP {text:?}: {seconds:?}, {pop:?}"
+            );
+            assert!(
+                block.is_ok() == read.is_ok() || ends_late(&block),
+                "XREAD {text:?}: {block:?}, {read:?}"
+            );
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn arguments_come_back(args in prop::collection::vec(any::<Vec<u8>>(), 0..20)) {
+            let mut request = Vec::new();
+            encode::command(&mut request, &args);
+            prop_assert_eq!(arguments(&request), Some(args.iter().map(Vec::as_slice).collect()));
+            prop_assert_eq!(arguments(&request[..request.len() - 1]), None);
+            request.push(b' ');
+            prop_assert_eq!(arguments(&request), None);
+        }
+
+        #[test]
+        fn anything_is_taken(bytes: Vec<u8>, args: Vec<String>, place in 0..3_usize) {
+            let _ = arguments(&bytes);
+            let place = [TimeoutArg::First, TimeoutArg::Last, TimeoutArg::AfterBlock][place];
+            let _ = blocks(place, &args);
+            let mut out = Vec::new();
+            if with_timeout(place, &args, None, &mut out).is_ok() {
+                prop_assert_eq!(blocks(place, &arguments(&out).unwrap()), Ok(None));
+            }
+        }
+    }
+}

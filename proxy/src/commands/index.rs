@@ -35,7 +35,8 @@ struct Slot {
     found: Option<Found>,
 }
 
-/// A name in lower case, padded with zeros, and in `rest` its length and where it stands.
+/// A name in lower case, and in `rest` its length and where it stands. The first word begins with the
+/// first byte; the last one ends with the last byte, or is padded with zeros if it is the only one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Key {
     words: [u64; 3],
@@ -83,7 +84,9 @@ impl Index {
             });
             return;
         };
-        let free = self.probe(key).find(|at| self.slots[*at].found.is_none());
+        let free = self
+            .at(key.hash())
+            .find(|at| self.slots[*at].found.is_none());
         let at = free.expect("the index was made large enough");
         self.slots[at] = Slot {
             key,
@@ -93,18 +96,21 @@ impl Index {
 
     #[inline]
     pub(super) fn find(&self, container: u16, name: &[u8]) -> Option<&Found> {
-        let Some(key) = Key::new(container, name) else {
-            return self.find_long(container, name);
-        };
-        for at in self.probe(key) {
-            let slot = &self.slots[at];
-            match &slot.found {
-                Some(found) if slot.key == key => return Some(found),
-                Some(_) => {}
-                None => return None,
-            }
+        // Most names are this short. One word is then all there is to hash and to compare.
+        if name.len() > 8 {
+            return self.find_longer(container, name);
         }
-        None
+        let key = Key::of_words([word(name), 0, 0], container, name);
+        let [first, ..] = key.words;
+        self.probe(key.hash(), |it| it.words[0] == first && it.rest == key.rest)
+    }
+
+    #[inline(never)]
+    fn find_longer(&self, container: u16, name: &[u8]) -> Option<&Found> {
+        match Key::new(container, name) {
+            Some(key) => self.probe(key.hash(), |it| it.is(&key)),
+            None => self.find_long(container, name),
+        }
     }
 
     #[cold]
@@ -113,52 +119,74 @@ impl Index {
         self.long.iter().find(is_it).map(|it| &it.found)
     }
 
-    /// The slots where a key may be, in the order in which they are taken.
     #[inline]
-    fn probe(&self, key: Key) -> impl Iterator<Item = usize> + use<> {
+    fn probe(&self, hash: u64, is_it: impl Fn(&Key) -> bool) -> Option<&Found> {
+        for at in self.at(hash) {
+            let slot = &self.slots[at];
+            match &slot.found {
+                Some(found) if is_it(&slot.key) => return Some(found),
+                Some(_) => {}
+                None => return None,
+            }
+        }
+        None
+    }
+
+    /// The slots where a name may be, in the order in which they are taken.
+    #[inline]
+    fn at(&self, hash: u64) -> impl Iterator<Item = usize> + use<> {
         let slots = self.slots.len();
-        let first = key.hash() as usize;
-        (0..slots).map(move |step| first.wrapping_add(step) & (slots - 1))
+        (0..slots).map(move |step| (hash as usize).wrapping_add(step) & (slots - 1))
     }
 }
 
 impl Key {
     /// `None`: the name is too long.
-    #[inline]
+    #[inline(always)]
     fn new(container: u16, name: &[u8]) -> Option<Self> {
+        let last = || word(&name[name.len() - 8..]);
         let words = match name.len() {
             0..=8 => [word(name), 0, 0],
-            9..=16 => [word(&name[..8]), word(&name[8..]), 0],
-            17..=FITS => [word(&name[..8]), word(&name[8..16]), word(&name[16..])],
+            9..=16 => [word(&name[..8]), last(), 0],
+            17..=FITS => [word(&name[..8]), word(&name[8..16]), last()],
             _ => return None,
         };
-        Some(Self {
-            words: words.map(lower),
-            rest: (u64::from(container) << 8) | name.len() as u64,
-        })
+        Some(Self::of_words(words, container, name))
     }
 
-    /// Two multiplications to twice the width, whose halves are folded together (as wyhash does).
+    #[inline]
+    fn of_words(words: [u64; 3], container: u16, name: &[u8]) -> Self {
+        let rest = (u64::from(container) << 8) | name.len() as u64;
+        Self { words, rest }
+    }
+
+    /// As `==`, but by words, so that they need not be stored to be compared by vectors.
+    #[inline]
+    fn is(&self, other: &Self) -> bool {
+        let [a, b, c] = [0, 1, 2].map(|i| self.words[i] ^ other.words[i]);
+        a | b | c | (self.rest ^ other.rest) == 0
+    }
+
+    /// A multiplication to twice the width, whose halves are folded together (as wyhash does).
     #[inline]
     fn hash(self) -> u64 {
         let [a, b, c] = self.words;
-        let first = fold(a ^ 0x9e37_79b9_7f4a_7c15, b ^ 0xd6e8_feb8_6659_fd93);
-        fold(first ^ c, self.rest ^ 0xa076_1d64_78bd_642f)
+        let long = b ^ c.rotate_left(32);
+        let (one, other) = (
+            a ^ 0x9e37_79b9_7f4a_7c15,
+            long ^ self.rest ^ 0xd6e8_feb8_6659_fd93,
+        );
+        let product = u128::from(one) * u128::from(other);
+        product as u64 ^ (product >> 64) as u64
     }
 }
 
-#[inline]
-fn fold(a: u64, b: u64) -> u64 {
-    let product = u128::from(a) * u128::from(b);
-    product as u64 ^ (product >> 64) as u64
-}
-
-/// Up to eight bytes as a number, the first one lowest. Shorter ones are put together of parts that
-/// overlap, which costs less than a loop.
+/// Up to eight bytes in lower case as a number, the first one lowest. Shorter ones are put together
+/// of parts that overlap, which costs less than a loop.
 #[inline]
 fn word(bytes: &[u8]) -> u64 {
     let n = bytes.len();
-    if let Some(all) = bytes.first_chunk() {
+    lower(if let Some(all) = bytes.first_chunk() {
         u64::from_le_bytes(*all)
     } else if let (Some(low), Some(high)) = (bytes.first_chunk(), bytes.last_chunk()) {
         let (low, high) = (u32::from_le_bytes(*low), u32::from_le_bytes(*high));
@@ -168,7 +196,7 @@ fn word(bytes: &[u8]) -> u64 {
         at(0) | at(n / 2) | at(n - 1)
     } else {
         0
-    }
+    })
 }
 
 /// Makes eight ASCII letters lower case at once. Other bytes stay as they are.
@@ -238,11 +266,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn folds_as_the_standard_library_does(name in prop::collection::vec(any::<u8>(), 0..=FITS)) {
-            let folded = Key::new(TOP, &name).expect("it is short enough");
-            let bytes = folded.words.map(u64::to_le_bytes).concat();
-            prop_assert_eq!(&bytes[..name.len()], name.to_ascii_lowercase());
-            prop_assert!(bytes[name.len()..].iter().all(|byte| *byte == 0));
+        fn keys_are_equal_as_names_are_without_case(
+            (name, other) in (0..=FITS).prop_flat_map(|n| {
+                let bytes = || prop::collection::vec(any::<u8>(), n);
+                (bytes(), bytes())
+            }),
+            at in any::<prop::sample::Index>(),
+        ) {
+            let key = |name: &[u8]| Key::new(TOP, name).expect("it is short enough");
+            prop_assert_eq!(key(&name), key(&name.to_ascii_lowercase()));
+            prop_assert_eq!(key(&name), key(&name.to_ascii_uppercase()));
+            if !name.is_empty() {
+                let mut other_byte = name.clone();
+                let at = at.index(name.len());
+                other_byte[at] = other[at];
+                let same = name.eq_ignore_ascii_case(&other_byte);
+                prop_assert_eq!(key(&name) == key(&other_byte), same);
+                prop_assert_eq!(key(&name).is(&key(&other_byte)), same);
+                prop_assert_ne!(key(&name), key(&name[1..]));
+            }
         }
 
         #[test]

@@ -118,10 +118,13 @@ fn state(name: &str) -> Option<Treat> {
 }
 
 #[rustfmt::skip]
-const STICKY: [(&str, &str); 5] = [
+const STICKY: [(&str, &str); 7] = [
     // Of the connection: cluster redirection, the script debugger.
     ("", "asking readonly readwrite"),
     ("script", "debug"),
+    // While a script runs, its connection is not read: these must come by another one.
+    ("script", "kill"),
+    ("function", "kill stats"),
     // DEBUG can do anything; DEBUG PROTOCOL sends what is no reply.
     ("", "debug"),
     // The server closes the connection.
@@ -165,7 +168,7 @@ fn treated_reads(name: &str) -> Option<(Treat, Reads)> {
 
 /// What is plain though its flags do not say so, and what may run less freely than they say.
 fn plain(name: &str) -> Option<Reads> {
-    if is_in(&OF_THE_SERVER, name) || name.ends_with("|help") {
+    if is_in(&OF_THE_SERVER, name) {
         Some(Reads::PrimaryOnly)
     } else if is_in(&CHANGES_THE_SERVER, name) {
         Some(Reads::No)
@@ -182,28 +185,29 @@ fn is_in(list: &[(&str, &str)], name: &str) -> bool {
 
 /// Answers from the server itself. Running it twice does what running it once does. By container.
 #[rustfmt::skip]
-const OF_THE_SERVER: [(&str, &str); 17] = [
+const OF_THE_SERVER: [(&str, &str); 18] = [
     ("", "ping echo time lastsave role command pfselftest"),
     // Writes the estimate down in its key, which may propagate.
     ("", "pfcount"),
     // Counts as a use of the key for the server's eviction.
     ("", "touch"),
-    ("acl", "cat dryrun genpass getuser list users whoami"),
+    ("acl", "cat dryrun genpass getuser list users whoami help"),
     ("cluster", "count-failure-reports countkeysinslot getkeysinslot info keyslot links myid nodes"),
-    ("cluster", "replicas shards slaves slots"),
-    ("command", "count docs getkeys getkeysandflags info list"),
-    ("config", "get"),
-    ("function", "dump list stats"),
-    ("latency", "doctor graph histogram history latest"),
-    ("memory", "doctor malloc-stats stats usage"),
-    ("module", "list"),
-    ("object", "encoding freq idletime refcount"),
-    ("pubsub", "channels numpat numsub shardchannels shardnumsub"),
+    ("cluster", "replicas shards slaves slots help"),
+    ("command", "count docs getkeys getkeysandflags info list help"),
+    ("config", "get help"),
+    ("function", "dump list help"),
+    ("latency", "doctor graph histogram history latest help"),
+    ("memory", "doctor malloc-stats stats usage help"),
+    ("module", "list help"),
+    ("object", "encoding freq idletime refcount help"),
+    ("pubsub", "channels numpat numsub shardchannels shardnumsub help"),
     // A script that is loaded twice is loaded.
-    ("script", "exists load"),
-    ("slowlog", "get len"),
+    ("script", "exists load help"),
+    ("slowlog", "get len help"),
     // When consumers were last seen is not replicated.
-    ("xinfo", "consumers groups stream"),
+    ("xinfo", "consumers groups stream help"),
+    ("xgroup", "help"),
 ];
 
 /// Changes the server, its files, its role or who listens, but nothing in the connection.
@@ -217,11 +221,11 @@ const CHANGES_THE_SERVER: [(&str, &str); 13] = [
     ("cluster", "addslots addslotsrange bumpepoch delslots delslotsrange failover flushslots forget"),
     ("cluster", "meet replicate reset saveconfig set-config-epoch setslot"),
     ("config", "resetstat rewrite set"),
-    ("function", "delete flush kill load restore"),
+    ("function", "delete flush load restore"),
     ("latency", "reset"),
     ("memory", "purge"),
     ("module", "load loadex unload"),
-    ("script", "flush kill"),
+    ("script", "flush"),
     ("slowlog", "reset"),
     ("xgroup", "create createconsumer delconsumer destroy setid"),
 ];

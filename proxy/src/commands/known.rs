@@ -50,7 +50,7 @@ impl Commands {
     #[must_use]
     pub(crate) fn overlay(&self, reply: &Value) -> Self {
         let listing = Listing::read(reply, &self.renames);
-        Self::called(self.renames.clone(), &listing.over(rows()))
+        Self::called(self.renames.clone(), &listing.over_rows())
     }
 
     /// What is known of a command. `sub` is its first argument, if it has one.

@@ -258,3 +258,74 @@ impl StreamWord {
         args.take(values).for_each(drop);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn xread() -> Spec {
+        Spec {
+            treat: Treat::MayBlock,
+            reads: Reads::Anywhere,
+            family: Family::Stream,
+            arity: -4,
+            first_key: 0,
+        }
+    }
+
+    #[test]
+    fn reading_a_stream_blocks_only_when_it_says_so() {
+        for (args, blocks) in [
+            ("block 0 streams s $", true),
+            ("COUNT 1 BLOCK 0 STREAMS s $", true),
+            ("COUNT 1 STREAMS s $", false),
+            ("streams BLOCK 0", false),
+            ("COUNT BLOCK STREAMS s $", false),
+            ("GROUP BLOCK STREAMS STREAMS s >", false),
+            ("GROUP BLOCK STREAMS NOACK BLOCK 0 STREAMS s >", true),
+            ("GROUP STREAMS STREAMS COUNT 1 BLOCK 0 STREAMS s >", true),
+            ("CLAIM 5 BLOCK 0 STREAMS s >", true),
+            // More arguments than are known, perhaps.
+            ("COUNT 1 COUNT 1", true),
+            ("", true),
+        ] {
+            let spec = xread().of_request(args.split(' ').map(str::as_bytes));
+            let expected = match blocks {
+                true => Spec {
+                    treat: Treat::Blocking {
+                        timeout: TimeoutArg::AfterBlock,
+                    },
+                    reads: Reads::PrimaryOnly,
+                    ..xread()
+                },
+                false => Spec {
+                    treat: Treat::Plain,
+                    ..xread()
+                },
+            };
+            assert_eq!(spec, expected, "{args}");
+        }
+    }
+
+    #[test]
+    fn other_commands_do_not_depend_on_arguments() {
+        let get = Spec {
+            treat: Treat::Plain,
+            ..xread()
+        };
+        assert_eq!(get.of_request([&b"BLOCK"[..], b"1"].into_iter()), get);
+    }
+
+    #[test]
+    fn arity_counts_the_name() {
+        let takes = |arity, count| Spec { arity, ..xread() }.takes(count);
+        assert!(takes(2, 2) && !takes(2, 1) && !takes(2, 3));
+        assert!(takes(-2, 2) && takes(-2, 1000) && !takes(-2, 1));
+    }
+
+    #[test]
+    fn families_stand_in_the_order_of_their_numbers() {
+        let numbers = Family::ALL.map(|family| family as usize);
+        assert!(numbers.into_iter().eq(0..Family::ALL.len()));
+    }
+}

@@ -33,9 +33,12 @@ pub(super) static SUPPLEMENT: &[Row] = &[
     ),
 ];
 
-/// What every server understands, and some list, though they are no commands: the first words of an
-/// HTTP request. It closes the connection, to stop web pages that attack it.
+/// The first words of an HTTP request. Every server understands them, to stop web pages that attack
+/// it: it closes the connection.
 pub(super) static HTTP: &[Row] = &[
     row("host:", -1, FAST | LOADING | STALE, Server, 0),
     row("post", -1, FAST | LOADING | STALE, Server, 0),
 ];
+
+/// What every server understands, though some do not list it: QUIT before Redis 7, HTTP since.
+pub(super) const NEVER_LISTED: [&str; 3] = ["quit", "host:", "post"];
