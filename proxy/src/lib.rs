@@ -49,6 +49,8 @@
 //!   that left behind more than the proxy and the system buffer cannot be told from one that
 //!   waits: what the proxy has read of it runs.
 
+#[allow(dead_code, unused_imports, reason = "the engine will use it")]
+mod commands;
 mod config;
 mod driver;
 mod engine;

@@ -60,16 +60,25 @@ pub enum RequestError {
     /// The number after `*` is malformed or above [`Limits::elements`](crate::Limits::elements).
     #[error("Protocol error: invalid multibulk length")]
     MultibulkLength,
+    /// The number after `*` is above [`Limits::elements`](crate::Limits::elements)
+    /// of a client that is [not authenticated](crate::Limits::unauthenticated).
+    #[error("Protocol error: unauthenticated multibulk length")]
+    UnauthenticatedMultibulk,
     /// The line after `*` does not end within [`Limits::line`](crate::Limits::line).
     #[error("Protocol error: too big mbulk count string")]
     MultibulkLine,
-    /// An argument does not begin with `$`.
-    #[error("Protocol error: expected '$', got '{}'", .0.escape_ascii())]
+    /// An argument does not begin with `$`. Redis shows any byte as it is; here those
+    /// that are not ASCII are escaped.
+    #[error("Protocol error: expected '$', got '{}'", shown(*.0))]
     ExpectedBulk(u8),
     /// The number after `$` is malformed or above [`Limits::bulk`](crate::Limits::bulk),
     /// or the request exceeds [`Limits::frame`](crate::Limits::frame).
     #[error("Protocol error: invalid bulk length")]
     BulkLength,
+    /// The number after `$` is above [`Limits::bulk`](crate::Limits::bulk) of a
+    /// client that is [not authenticated](crate::Limits::unauthenticated).
+    #[error("Protocol error: unauthenticated bulk length")]
+    UnauthenticatedBulk,
     /// The line after `$` does not end within [`Limits::line`](crate::Limits::line).
     #[error("Protocol error: too big bulk count string")]
     BulkLine,
@@ -82,6 +91,15 @@ pub enum RequestError {
     /// A quote of an inline request is not closed, or is followed by no space.
     #[error("Protocol error: unbalanced quotes in request")]
     UnbalancedQuotes,
+}
+
+/// A byte inside an error reply, whose line Redis keeps whole.
+fn shown(byte: u8) -> String {
+    match byte {
+        b'\r' | b'\n' => " ".into(),
+        byte if byte.is_ascii() => char::from(byte).into(),
+        byte => byte.escape_ascii().to_string(),
+    }
 }
 
 /// Why a connection ended.

@@ -4,14 +4,15 @@
 //! | part | for whom | allocates | memory bound |
 //! |---|---|---|---|
 //! | [`Scanner`] | a proxy: where does the next reply end? | nothing for flat frames | 8 bytes for each open aggregate, at most [`Limits::depth`] |
-//! | [`RequestScanner`] | a proxy or server: the next request and its arguments | nothing for multibulk | [`KEPT_ARGS`] ranges; an inline line of [`Limits::line`] |
+//! | [`RequestScanner`] | a proxy or server: the next request and its arguments | nothing for seven arguments or fewer, once for more; inline ones | [`KEPT_ARGS`] ranges; an inline line of [`Limits::line`] |
 //! | [`Decoder`], [`Value::decode`] | control traffic: replies as values | a tree | some 30 times [`Limits::frame`] at worst: 40 bytes for a `_` |
 //! | [`encode`] | commands and replies | the caller's buffer | – |
 //! | [`Connection`] | control traffic: commands with timeouts | as [`Decoder`] | [`ConnectOptions::limits`] |
 //!
 //! What all of them keep to:
 //!
-//! - **Any split of the input gives the same result**, and no byte is scanned twice.
+//! - **Any split of the input gives the same result**, and no byte is looked at
+//!   more than twice, however small the pieces.
 //! - **Nothing is allocated from a declared length**, and nesting is bounded, so a
 //!   hostile peer gets an error, never a crash or a large allocation.
 //! - **Lengths are read as strictly as Redis does**: no sign, no leading zero; a
@@ -54,6 +55,7 @@ pub mod encode;
 mod error;
 mod handshake;
 mod inline;
+mod kept;
 mod limits;
 mod line;
 mod options;

@@ -23,6 +23,11 @@ pub struct Limits {
     /// Bytes of one whole frame or request. Default unbounded, because a proxy
     /// streams and keeps nothing.
     pub frame: usize,
+    /// Whether [`elements`](Self::elements) and [`bulk`](Self::bulk) are the bounds
+    /// on a client that has yet to authenticate. Redis has other error texts for
+    /// what exceeds these but would be accepted later; nothing else depends on
+    /// this. Default no.
+    pub unauthenticated: bool,
 }
 
 impl Limits {
@@ -35,17 +40,32 @@ impl Limits {
         elements: 1024 * 1024,
         depth: 128,
         frame: 16 * 1024 * 1024,
+        unauthenticated: false,
+    };
+
+    /// For requests of a client that has yet to authenticate, as Redis bounds them:
+    /// 10 arguments of 16 KiB, otherwise as the default. An inline request is
+    /// bounded by its line alone.
+    pub const UNAUTHENTICATED: Self = Self {
+        elements: 10,
+        bulk: 16 * 1024,
+        unauthenticated: true,
+        ..Self::DEFAULT
+    };
+
+    /// What `default` returns.
+    const DEFAULT: Self = Self {
+        line: 64 * 1024,
+        bulk: 512 * 1024 * 1024,
+        elements: i32::MAX as usize,
+        depth: 128,
+        frame: usize::MAX,
+        unauthenticated: false,
     };
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self {
-            line: 64 * 1024,
-            bulk: 512 * 1024 * 1024,
-            elements: i32::MAX as usize,
-            depth: 128,
-            frame: usize::MAX,
-        }
+        Self::DEFAULT
     }
 }

@@ -5,8 +5,9 @@ use std::ops::Range;
 
 use crate::error::RequestError;
 use crate::inline;
+use crate::kept::Kept;
 use crate::limits::Limits;
-use crate::line::{self, LineEnd};
+use crate::line::{self, LineEnd, SHORT_LINE};
 
 /// How many arguments of a request a [`RequestScanner`] remembers.
 ///
@@ -18,12 +19,17 @@ pub const KEPT_ARGS: usize = 64;
 /// where their first arguments are.
 ///
 /// Both forms are read as a Redis server reads them: multibulk (`*2 $3 GET …`)
-/// and inline (`GET key` with Redis's quoting). The scanner resumes at any byte,
-/// looks at no byte twice, skips the bodies of arguments, and allocates nothing
-/// for a multibulk request once its small table has grown.
+/// and inline (`GET key` with Redis's quoting). The scanner resumes at any byte and
+/// skips the bodies of arguments; no byte is looked at more than twice, which a
+/// short line is that a read cut off. It is at most 200 bytes and allocates only
+/// for inline requests and for the first one of more than seven arguments.
 ///
 /// **A request may be empty** (`*0`, `*-1`, an empty line). Redis skips it without
 /// an answer, and so must the caller: see [`is_empty`](Self::is_empty).
+///
+/// **An inline request keeps memory**, up to some 25 times its line, until the next
+/// request begins or [`take_inline`](Self::take_inline) is called. A multibulk one
+/// keeps at most 1 KiB for arguments after the seventh.
 ///
 /// [`Limits::depth`] does not matter here. After an error the connection can only
 /// be closed, as Redis does.
@@ -52,10 +58,8 @@ pub struct RequestScanner {
     state: State,
     /// Arguments of the request, as declared.
     count: usize,
-    /// Where the first arguments stand, counted from the start of the request.
-    args: Vec<(usize, usize)>,
-    /// The arguments of an inline request.
-    inline: Option<Vec<Vec<u8>>>,
+    /// The arguments; offsets count from the start of the request.
+    kept: Kept,
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -79,8 +83,7 @@ impl RequestScanner {
             line: LineEnd::default(),
             state: State::Start,
             count: 0,
-            args: Vec::new(),
-            inline: None,
+            kept: Kept::new(),
         }
     }
 
@@ -102,7 +105,18 @@ impl RequestScanner {
     ///
     /// # Panics
     /// When `buf` is shorter than what was scanned of this request.
+    #[inline]
     pub fn scan(&mut self, buf: &[u8]) -> Result<Option<usize>, RequestError> {
+        // Nearly every request of a pipeline is there wholly.
+        if let State::Start = self.state
+            && let Some(end) = self.short_request(buf)
+        {
+            return Ok(Some(end));
+        }
+        self.resume(buf)
+    }
+
+    fn resume(&mut self, buf: &[u8]) -> Result<Option<usize>, RequestError> {
         loop {
             let more = match self.state {
                 State::Start => self.start(buf)?,
@@ -136,6 +150,27 @@ impl RequestScanner {
         self.released += n;
     }
 
+    /// How many bytes are still to come of the unfinished request, at least: what is
+    /// missing of the argument that has begun, and the least that the arguments
+    /// after it can be. It counts from the end of what [`scan`](Self::scan) was
+    /// given last, and is never 0.
+    #[must_use]
+    pub fn needed(&self) -> usize {
+        const SHORTEST: usize = b"$0\r\n\r\n".len();
+        let (current, after) = match self.state {
+            State::Start => (1, 0),
+            // As much of the header as was searched is there, but not its line end.
+            State::Header { args } => {
+                let missing = SHORTEST.saturating_sub(self.line.searched());
+                (missing.max(b"\n\r\n".len()), args - 1)
+            }
+            // The CR may be there.
+            State::Body { left: 0, args } => (b"\n".len(), args - 1),
+            State::Body { left, args } => (left.saturating_add(b"\r\n".len()), args - 1),
+        };
+        after.saturating_mul(SHORTEST).saturating_add(current)
+    }
+
     /// How many arguments the request has, the command's name included. While a
     /// multibulk request is unfinished, the number it declared.
     #[must_use]
@@ -153,7 +188,7 @@ impl RequestScanner {
     /// Whether the request came in the inline form.
     #[must_use]
     pub fn is_inline(&self) -> bool {
-        self.inline.is_some()
+        self.kept.inline().is_some()
     }
 
     /// The `i`th argument, 0 being the command's name, of the request that `buf`
@@ -163,7 +198,7 @@ impl RequestScanner {
     /// bytes were released, or when `i` is [`KEPT_ARGS`] or more.
     #[must_use]
     pub fn arg<'a>(&'a self, buf: &'a [u8], i: usize) -> Option<&'a [u8]> {
-        match &self.inline {
+        match self.kept.inline() {
             Some(args) => args.get(i).map(Vec::as_slice),
             None => buf.get(self.range(i)?),
         }
@@ -176,7 +211,7 @@ impl RequestScanner {
     /// released, when `i` is [`KEPT_ARGS`] or more, and for an inline request.
     #[must_use]
     pub fn range(&self, i: usize) -> Option<Range<usize>> {
-        let &(start, length) = self.args.get(i)?;
+        let (start, length) = self.kept.range(i)?;
         let start = start.checked_sub(self.released)?;
         Some(start..start + length)
     }
@@ -184,32 +219,90 @@ impl RequestScanner {
     /// Takes the arguments of a finished inline request, to be sent on by
     /// [`encode::command`](crate::encode::command). `None` for a multibulk one.
     pub fn take_inline(&mut self) -> Option<Vec<Vec<u8>>> {
-        self.inline.take()
+        self.kept.take_inline()
     }
 
-    fn start(&mut self, buf: &[u8]) -> Result<bool, RequestError> {
-        let rest = &buf[self.scanned..];
+    /// Forgets the finished request.
+    #[inline]
+    fn begin(&mut self) {
         self.released = 0;
         self.count = 0;
-        self.args.clear();
-        self.inline = None;
-        match rest.first() {
-            None => Ok(false),
-            Some(b'*') => self.read_multibulk(rest),
-            Some(_) => self.read_inline(rest),
+        self.kept.clear();
+    }
+
+    /// The end of the request that `buf` begins with, if it is multibulk and whole
+    /// and nothing about it is unusual. Otherwise the state is where it becomes so,
+    /// for [`resume`](Self::resume) to judge, which accepts all that this does.
+    #[inline]
+    fn short_request(&mut self, buf: &[u8]) -> Option<usize> {
+        self.begin();
+        if buf.first() != Some(&b'*') || self.line.searched() > 0 || self.limits.line < SHORT_LINE {
+            return None;
+        }
+        let multibulk = line::short_length(buf)?;
+        if multibulk.length > self.limits.elements {
+            return None;
+        }
+        self.count = multibulk.length;
+        self.scanned = multibulk.line;
+        match self.short_args(buf, multibulk.length) {
+            0 => Some(std::mem::take(&mut self.scanned)),
+            args => {
+                self.state = State::Header { args };
+                None
+            }
         }
     }
 
-    fn read_multibulk(&mut self, rest: &[u8]) -> Result<bool, RequestError> {
-        let found = self.line.find(rest, self.limits.line);
+    /// Reads arguments as long as they are whole and usual. How many are left?
+    #[inline]
+    fn short_args(&mut self, buf: &[u8], mut args: usize) -> usize {
+        if self.limits.line < SHORT_LINE {
+            return args;
+        }
+        // What is beyond the limit is not whole here, and refused when it is read as others.
+        let buf = &buf[..buf
+            .len()
+            .min(self.limits.frame.saturating_sub(self.released))];
+        let Some(mut rest) = buf.get(self.scanned..) else {
+            return args;
+        };
+        while args > 0
+            && let [b'$', ..] = rest
+            && let Some((bulk, after)) = line::short_bulk(rest, self.limits.bulk)
+        {
+            let start = buf.len() - rest.len() + bulk.line;
+            self.kept.push(self.released + start, bulk.length);
+            rest = after;
+            args -= 1;
+        }
+        self.scanned = buf.len() - rest.len();
+        args
+    }
+
+    fn start(&mut self, buf: &[u8]) -> Result<bool, RequestError> {
+        match buf.first() {
+            None => Ok(false),
+            Some(b'*') => self.read_multibulk(buf),
+            Some(_) => self.read_inline(buf),
+        }
+    }
+
+    fn read_multibulk(&mut self, buf: &[u8]) -> Result<bool, RequestError> {
+        let found = self.line.find(buf, self.limits.line);
         let Some(end) = found.map_err(|_| RequestError::MultibulkLine)? else {
             return Ok(false);
         };
-        let args = digits(&rest[..end])
+        let args = digits(&buf[..end])
             .and_then(multibulk_length)
-            .filter(|n| *n <= self.limits.elements)
             .ok_or(RequestError::MultibulkLength)?;
-        self.scanned += end;
+        if args > self.limits.elements {
+            return Err(match self.later_limits() {
+                Some(later) if args <= later.elements => RequestError::UnauthenticatedMultibulk,
+                _ => RequestError::MultibulkLength,
+            });
+        }
+        self.scanned = end;
         self.count = args;
         if args > 0 {
             self.state = State::Header { args };
@@ -217,15 +310,15 @@ impl RequestScanner {
         Ok(true)
     }
 
-    fn read_inline(&mut self, rest: &[u8]) -> Result<bool, RequestError> {
-        let found = self.line.find(rest, self.limits.line);
+    fn read_inline(&mut self, buf: &[u8]) -> Result<bool, RequestError> {
+        let found = self.line.find(buf, self.limits.line);
         let Some(end) = found.map_err(|_| RequestError::InlineTooLong)? else {
             return Ok(false);
         };
-        let args = inline::split(&rest[..end])?;
-        self.scanned += end;
+        let args = inline::split(&buf[..end])?;
+        self.scanned = end;
         self.count = args.len();
-        self.inline = Some(args);
+        self.kept.set_inline(args);
         Ok(true)
     }
 
@@ -243,16 +336,19 @@ impl RequestScanner {
         };
         let length = digits(&rest[..end])
             .and_then(line::length)
-            .filter(|n| *n <= self.limits.bulk)
             .ok_or(RequestError::BulkLength)?;
+        if length > self.limits.bulk {
+            return Err(match self.later_limits() {
+                Some(later) if length <= later.bulk => RequestError::UnauthenticatedBulk,
+                _ => RequestError::BulkLength,
+            });
+        }
         self.scanned += end;
         let start = self.released.saturating_add(self.scanned);
         if start.saturating_add(length).saturating_add(2) > self.limits.frame {
             return Err(RequestError::BulkLength);
         }
-        if self.args.len() < KEPT_ARGS {
-            self.args.push((start, length));
-        }
+        self.kept.push(start, length);
         self.state = State::Body { left: length, args };
         Ok(true)
     }
@@ -274,11 +370,16 @@ impl RequestScanner {
             _ => return Err(RequestError::Terminator),
         }
         self.scanned += 2;
-        self.state = match args {
-            1 => State::Start,
-            _ => State::Header { args: args - 1 },
+        self.state = match self.short_args(buf, args - 1) {
+            0 => State::Start,
+            args => State::Header { args },
         };
         Ok(true)
+    }
+
+    /// What a client that has yet to authenticate may send afterwards.
+    fn later_limits(&self) -> Option<Limits> {
+        self.limits.unauthenticated.then(Limits::default)
     }
 }
 
@@ -300,30 +401,49 @@ fn multibulk_length(digits: &[u8]) -> Option<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::line::tests::LOOKED_AT;
 
     #[test]
-    fn many_arguments_cost_no_memory_and_no_second_look() {
+    fn many_arguments_are_not_looked_at_again() {
         let mut input = b"*100000\r\n".to_vec();
         for _ in 0..100_000 {
             input.extend_from_slice(b"$4\r\nbody\r\n");
         }
         let mut scanner = RequestScanner::new(Limits::default());
         let mut found = None;
-        for end in (0..input.len()).step_by(16 * 1024).chain([input.len()]) {
+        LOOKED_AT.set(0);
+        let reads: Vec<usize> = (0..input.len()).step_by(16 * 1024).collect();
+        for end in reads.iter().copied().chain([input.len()]) {
             found = scanner.scan(&input[..end]).expect("it is a request");
         }
         assert_eq!(found, Some(input.len()));
         assert_eq!(scanner.count(), 100_000);
-        assert_eq!(scanner.args.len(), KEPT_ARGS);
-        assert!(scanner.args.capacity() <= 2 * KEPT_ARGS);
         let headers = 100_000 * b"$4\r\n".len() + b"*100000\r\n".len();
-        assert_eq!(scanner.line.work, headers);
+        let bodies_are_skipped = headers..headers + reads.len() * SHORT_LINE;
+        assert!(bodies_are_skipped.contains(&LOOKED_AT.get()));
     }
 
+    /// However small the reads are.
     #[test]
-    fn no_memory_for_declared_lengths() {
-        let mut scanner = RequestScanner::new(Limits::default());
-        assert_eq!(scanner.scan(b"*2147483647\r\n$536870912\r\n"), Ok(None));
-        assert!(scanner.args.capacity() <= KEPT_ARGS);
+    fn no_byte_is_looked_at_more_than_twice() {
+        let multibulk = [b"*3000\r\n".as_slice(), &b"$0\r\n\r\n".repeat(3000)].concat();
+        let headers = multibulk.len() - 3000 * b"\r\n".len();
+        let inline = [b"ECHO ".as_slice(), &[b'x'; 60_000], b"\r\n"].concat();
+        for (input, lines) in [(&multibulk, headers), (&inline, inline.len())] {
+            for step in 1..20 {
+                let mut scanner = RequestScanner::new(Limits::default());
+                LOOKED_AT.set(0);
+                let reads = (0..input.len()).step_by(step).chain([input.len()]);
+                let ends = reads.map(|end| scanner.scan(&input[..end]));
+                assert_eq!(ends.last(), Some(Ok(Some(input.len()))));
+                assert!(LOOKED_AT.get() <= 2 * lines);
+            }
+        }
+    }
+
+    /// There is one for each client.
+    #[test]
+    fn a_scanner_is_small() {
+        assert!(size_of::<RequestScanner>() <= 200);
     }
 }

@@ -59,7 +59,14 @@ fn server() -> Redis {
 }
 
 fn scan(input: &[u8]) -> (RequestScanner, Result<Option<usize>, RequestError>) {
-    let mut scanner = RequestScanner::new(Limits::default());
+    scan_within(Limits::default(), input)
+}
+
+fn scan_within(
+    limits: Limits,
+    input: &[u8],
+) -> (RequestScanner, Result<Option<usize>, RequestError>) {
+    let mut scanner = RequestScanner::new(limits);
     let scanned = scanner.scan(input);
     (scanner, scanned)
 }
@@ -132,6 +139,23 @@ fn broken_requests_get_the_same_error() {
     }
 }
 
+/// Of NUL the server does not see the end of the line, and waits.
+#[test]
+fn the_byte_in_place_of_an_argument_is_shown_alike() {
+    let server = server();
+    for byte in (1..128_u8).filter(|byte| *byte != b'$') {
+        let input = [b"*1\r\n", [byte].as_slice(), b"\r\n"].concat();
+        let (_, scanned) = scan(&input);
+        let mut client = Client::connect(&server);
+        client.write(&input);
+        let reply = client.reply();
+        assert_eq!(
+            reply.error().unwrap().to_string(),
+            format!("ERR {}", scanned.unwrap_err()),
+        );
+    }
+}
+
 #[test]
 fn overlong_lines_get_the_same_error() {
     let server = server();
@@ -162,5 +186,80 @@ fn empty_requests_get_no_answer() {
         client.write(input.as_bytes());
         client.write(b"ECHO next\r\n");
         assert_eq!(client.reply(), Value::Bulk("next".into()), "{input:?}");
+    }
+}
+
+/// A request is refused before authentication as the server refuses it, and
+/// afterwards as by then.
+#[test]
+fn limits_before_authentication_are_the_same() {
+    let server = Redis::start(Options {
+        boot: Boot::Plain,
+        password: Some("secret".into()),
+        ..Options::default()
+    })
+    .unwrap();
+    let bulk = |length: usize| format!("*1\r\n${length}\r\n{}\r\n", "x".repeat(length));
+    use RequestError as E;
+    for (input, before, after) in [
+        ("*11\r\n".into(), Some(E::UnauthenticatedMultibulk), None),
+        (
+            "*2147483647\r\n".into(),
+            Some(E::UnauthenticatedMultibulk),
+            None,
+        ),
+        (
+            "*2147483648\r\n".into(),
+            Some(E::MultibulkLength),
+            Some(E::MultibulkLength),
+        ),
+        (
+            "*10\r\n$16385\r\n".into(),
+            Some(E::UnauthenticatedBulk),
+            None,
+        ),
+        (
+            "*1\r\n$536870912\r\n".into(),
+            Some(E::UnauthenticatedBulk),
+            None,
+        ),
+        (
+            "*1\r\n$536870913\r\n".into(),
+            Some(E::BulkLength),
+            Some(E::BulkLength),
+        ),
+        (
+            "*1\r\n$-1\r\n".into(),
+            Some(E::BulkLength),
+            Some(E::BulkLength),
+        ),
+        (format!("*10\r\n{}", "$1\r\nx\r\n".repeat(10)), None, None),
+        (bulk(16_384), None, None),
+        (format!("{}\r\n", "x ".repeat(20)), None, None),
+    ] {
+        let input: String = input;
+        let mut client = Client::connect(&server);
+        compare(&mut client, Limits::UNAUTHENTICATED, &input, before);
+        let mut client = Client::connect(&server);
+        client.write(b"AUTH secret\r\n");
+        assert_eq!(client.reply(), Value::Simple("OK".into()));
+        compare(&mut client, Limits::default(), &input, after);
+    }
+}
+
+/// Scanner and server refuse the input with this error, or both accept it.
+fn compare(client: &mut Client, limits: Limits, input: &str, expected: Option<RequestError>) {
+    let (_, scanned) = scan_within(limits, input.as_bytes());
+    assert_eq!(scanned.err(), expected, "{input:?}");
+    client.write(input.as_bytes());
+    if scanned == Ok(None) {
+        // The server waits for the rest and says nothing.
+        return;
+    }
+    let reply = client.reply();
+    let reply = reply.error().unwrap().to_string();
+    match expected {
+        Some(error) => assert_eq!(reply, format!("ERR {error}"), "{input:?}"),
+        None => assert!(!reply.contains("Protocol error"), "{input:?}: {reply}"),
     }
 }

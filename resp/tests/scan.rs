@@ -252,19 +252,6 @@ fn whole_frames_can_be_bounded() {
 proptest! {
     #![proptest_config(arbitrary::config())]
 
-    #[test]
-    fn every_split_gives_the_same_frames(
-        input in arbitrary::stream(),
-        mut reads in prop::collection::vec(any::<prop::sample::Index>(), 0..20),
-    ) {
-        let whole = at_once(&input);
-        prop_assert_eq!(&byte_by_byte(&input), &whole);
-        let mut reads: Vec<usize> = reads.drain(..).map(|i| i.index(input.len() + 1)).collect();
-        reads.push(input.len());
-        reads.sort_unstable();
-        prop_assert_eq!(&ends(&input, reads), &whole);
-    }
-
     /// Where redis-protocol finds a frame of RESP2, so does the scanner, or it is stricter.
     #[test]
     fn agrees_with_redis_protocol(input in arbitrary::resp2_soup()) {

@@ -1,4 +1,5 @@
-//! `cargo xtask soak`: the simulators and the worst scenes of the hive, for as long as one likes.
+//! `cargo xtask soak`: the simulators, the worst scenes of the hive and the proxy under load, for as long
+//! as one likes.
 
 use anyhow::{Context, Result};
 
@@ -22,10 +23,15 @@ pub(crate) struct Arguments {
     /// How often a network of three hosts is cut, each way, and must heal within two seconds.
     #[arg(long, default_value_t = 5)]
     partitions: u64,
+    /// For how many seconds 200 clients of the proxy check that each reply is their own, while
+    /// the primary changes.
+    #[arg(long, value_name = "SECONDS", default_value_t = 600)]
+    #[arg(value_parser = clap::value_parser!(u64).range(1..))]
+    identity: u64,
 }
 
-/// Runs the simulators of each crate that has some, where a failure names its seed, and what the
-/// hive's tests do a few times only.
+/// Runs the simulators of each crate that has some, where a failure names its seed, what the hive's
+/// tests do a few times only, and the proxy's test of whose reply is whose.
 pub(crate) fn run(arguments: &Arguments) -> Result<Summary> {
     let mut steps = Vec::new();
     let skipped = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
@@ -52,6 +58,14 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Summary> {
         "hive, {} restarts, {} cuts",
         arguments.restarts, arguments.partitions
     );
+    steps.push(step::run(&name, Kind::Tests, tests)?);
+    let mut tests = cargo("test --release --locked --package bellwether-proxy --test identity");
+    tests.args(["--", "--nocapture"]);
+    tests.env(
+        "BELLWETHER_IDENTITY_SECONDS",
+        arguments.identity.to_string(),
+    );
+    let name = format!("proxy, reply identity for {} s", arguments.identity);
     steps.push(step::run(&name, Kind::Tests, tests)?);
     Ok(Summary {
         steps,

@@ -1,6 +1,9 @@
 //! A proxy in front of real servers, and a client that sees every byte.
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
+pub(crate) mod pair;
+pub(crate) mod wire;
+
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;

@@ -12,6 +12,7 @@ const LIMITS: Limits = Limits {
     elements: 100,
     depth: 1,
     frame: 400,
+    unauthenticated: true,
 };
 
 /// End, number of arguments and the arguments kept of each request.
@@ -19,7 +20,7 @@ type Found = (Vec<(usize, usize, Vec<Vec<u8>>)>, Option<RequestError>);
 
 fn scan(input: &[u8], steps: &[u8]) -> Found {
     let mut scanner = RequestScanner::new(LIMITS);
-    let (mut start, mut read, mut found) = (0, 0, Vec::new());
+    let (mut start, mut read, mut promised, mut found) = (0, 0, 0, Vec::new());
     let mut steps = steps.iter().cycle();
     loop {
         loop {
@@ -33,9 +34,14 @@ fn scan(input: &[u8], steps: &[u8]) -> Found {
                     });
                     let args = (0..kept).map(|i| scanner.arg(buf, i).expect("it is kept").to_vec());
                     start += length;
+                    assert!(start >= promised, "more was needed than came");
                     found.push((start, scanner.count(), args.collect()));
                 }
-                Ok(None) => break,
+                Ok(None) => {
+                    assert!(scanner.needed() > 0);
+                    promised = read + scanner.needed();
+                    break;
+                }
                 Err(error) => return (found, Some(error)),
             }
         }

@@ -17,6 +17,7 @@ fn scan(input: &[u8], steps: &[u8], release: bool) -> Found {
         elements: 20,
         depth: 8,
         frame: 400,
+        unauthenticated: false,
     };
     let mut scanner = Scanner::new(limits);
     // `start` is where the buffer begins, `ended` where the last frame ended.
