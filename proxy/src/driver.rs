@@ -5,9 +5,10 @@
 
 use std::future::poll_fn;
 use std::io;
+use std::net::SocketAddr;
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
 
 use tokio::net::{TcpListener, TcpStream};
@@ -16,6 +17,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Sleep, sleep_until, timeout};
 use tracing::{debug, trace, warn};
 
+use crate::commands::Commands;
 use crate::engine::{Action, Conn, Engine, LinkId, Settings, TOO_MANY_CLIENTS};
 use crate::ready::{Readiness, ReadyList};
 use crate::socket::Socket;
@@ -48,6 +50,9 @@ pub(crate) struct Shared {
 #[derive(Debug)]
 pub(crate) struct Assignment {
     pub(crate) settings: Settings,
+    pub(crate) commands: Arc<Commands>,
+    /// Numbers the clients of all workers.
+    pub(crate) numbers: Arc<AtomicU64>,
     pub(crate) listener: std::net::TcpListener,
     pub(crate) topologies: watch::Receiver<Arc<Topology>>,
     /// When to have ended at the latest, once it is to end. Dropping the sender means: now.
@@ -80,7 +85,12 @@ pub(crate) async fn run(assignment: Assignment) -> io::Result<()> {
     let (mut topologies, mut stop) = (assignment.topologies, assignment.stop);
     let mut driver = Driver {
         connect_timeout: assignment.settings.connect_timeout,
-        engine: Engine::new(assignment.settings),
+        engine: Engine::new(
+            Instant::now(),
+            assignment.settings,
+            assignment.commands,
+            assignment.numbers,
+        ),
         clients: Vec::new(),
         links: Vec::new(),
         connecting: JoinSet::new(),
@@ -194,10 +204,13 @@ impl Driver {
             );
             return;
         }
-        let id = self.engine.client_accepted();
+        let unknown = SocketAddr::from(([0, 0, 0, 0], 0));
+        let peer = stream.peer_addr().unwrap_or(unknown);
+        let local = stream.local_addr().unwrap_or(unknown);
+        let id = self.engine.client_accepted(Instant::now(), peer, local);
         let conn = Conn::Client(id);
         match Socket::new(stream, self.list.readiness(conn)) {
-            Ok(socket) => put(&mut self.clients, id.slot, socket),
+            Ok(socket) => put(&mut self.clients, id.0.slot, socket),
             Err(error) => {
                 debug!(%error, "lost a client at once");
                 self.shared.clients.fetch_sub(1, Ordering::Relaxed);
@@ -211,8 +224,8 @@ impl Driver {
         let now = Instant::now();
         match result.and_then(|stream| Socket::new(stream, self.list.readiness(conn))) {
             Ok(socket) if self.engine.knows(conn) => {
-                self.forget_departed(id);
-                put(&mut self.links, id.slot, socket);
+                self.forget_departed();
+                put(&mut self.links, id.0.slot, socket);
                 self.engine.link_up(now, id);
             }
             // It was given up in the meantime.
@@ -223,14 +236,13 @@ impl Driver {
 
     /// What is held must not run for a client that left. Whoever is read from has been heard; of
     /// one whose buffer is full, the system tells.
-    fn forget_departed(&mut self, id: LinkId) {
-        if let Some(client) = self.engine.withholds_from(id).map(Conn::Client)
-            && self
-                .socket(client)
-                .is_some_and(|socket| socket.is_finished())
-        {
-            debug!("a client left while its requests waited");
-            self.broken(client);
+    fn forget_departed(&mut self) {
+        for client in self.engine.withheld() {
+            let client = Conn::Client(client);
+            if self.socket(client).is_some_and(|socket| socket.is_finished()) {
+                debug!("a client left while its requests waited");
+                self.broken(client);
+            }
         }
     }
 
@@ -261,7 +273,7 @@ impl Driver {
                 (None, _) => return,
                 (Some(Ok(0)), Conn::Client(id)) => {
                     socket.finished = true;
-                    return self.engine.client_finished(Instant::now(), id);
+                    return self.engine.client_finished(id);
                 }
                 (Some(Ok(0) | Err(_)), _) => return self.broken(conn),
                 (Some(Ok(n)), _) => self
@@ -316,7 +328,7 @@ impl Driver {
     fn flush(&mut self, conn: Conn) {
         if matches!(conn, Conn::Upstream(_)) {
             // The engine may have decided to forward a moment before `until`.
-            self.engine.tick(Instant::now());
+            self.engine.check_until(Instant::now());
         }
         let Some(socket) = sockets(&mut self.clients, &mut self.links, conn) else {
             return;
@@ -381,9 +393,9 @@ impl Driver {
         match conn {
             Conn::Client(id) => {
                 self.shared.clients.fetch_sub(1, Ordering::Relaxed);
-                self.clients[id.slot as usize].take()
+                self.clients[id.0.slot as usize].take()
             }
-            Conn::Upstream(id) => self.links[id.slot as usize].take(),
+            Conn::Upstream(id) => self.links[id.0.slot as usize].take(),
         }
     }
 }
@@ -402,8 +414,8 @@ fn sockets<'a>(
     conn: Conn,
 ) -> Option<&'a mut Socket> {
     let socket = match conn {
-        Conn::Client(id) => clients.get_mut(id.slot as usize)?.as_mut()?,
-        Conn::Upstream(id) => links.get_mut(id.slot as usize)?.as_mut()?,
+        Conn::Client(id) => clients.get_mut(id.0.slot as usize)?.as_mut()?,
+        Conn::Upstream(id) => links.get_mut(id.0.slot as usize)?.as_mut()?,
     };
     (socket.conn() == conn).then_some(socket)
 }

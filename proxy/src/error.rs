@@ -10,6 +10,9 @@ pub enum Error {
     /// The settings contradict each other or make no sense. Fix them.
     #[error("proxy settings: {0}")]
     Config(&'static str),
+    /// The renamed commands contradict each other or what Redis has. Fix them.
+    #[error("renames: {0}")]
+    Renames(String),
     /// The address to listen on is taken or not ours. Choose another one, or try again later.
     #[error("cannot listen on {address}")]
     Listen {

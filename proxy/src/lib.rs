@@ -55,13 +55,14 @@ mod config;
 mod driver;
 mod engine;
 mod error;
+mod metrics;
 mod proxy;
 mod ready;
 mod socket;
 mod stats;
 mod topology;
 
-pub use config::ProxyConfig;
+pub use config::{Balance, Credentials, Password, ProxyConfig, ReadFrom};
 pub use error::Error;
 pub use proxy::Proxy;
 pub use stats::Stats;

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::{AtomicU64, AtomicUsize};
 use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
@@ -12,6 +12,7 @@ use tokio::runtime;
 use tokio::sync::{oneshot, watch};
 use tracing::{error, info};
 
+use crate::commands::Commands;
 use crate::config::ProxyConfig;
 use crate::driver::{self, Assignment, Shared};
 use crate::engine::Settings;
@@ -64,6 +65,9 @@ impl Proxy {
         let local_addr = listeners[0].local_addr().map_err(Error::Worker)?;
         let (stop, stopped) = watch::channel(None);
         let (tell_end, ended) = watch::channel(false);
+        let commands = Commands::new(&config.renames).map_err(Error::Renames)?;
+        let commands = Arc::new(commands);
+        let numbers = Arc::new(AtomicU64::new(0));
         let clients = AtomicUsize::new(0);
         let shared = Arc::new(Shared {
             max_clients: config.max_clients,
@@ -74,6 +78,8 @@ impl Proxy {
             let stats = Arc::new(Published::default());
             let assignment = Assignment {
                 settings: Settings::from(&config),
+                commands: Arc::clone(&commands),
+                numbers: Arc::clone(&numbers),
                 listener,
                 topologies: topologies.clone(),
                 stop: stopped.clone(),

@@ -23,6 +23,16 @@ pub struct Stats {
     /// Requests that were answered with an error because no primary took them in time. They did
     /// not run.
     pub refused: u64,
+    /// How often a primary refused commands or was lost before a topology said so.
+    pub suspected: u64,
+    /// Connections to servers that were begun.
+    pub connects: u64,
+    /// How often a command that needs a connection for itself found all of them lent.
+    pub pool_exhausted: u64,
+    /// Clients that were cut because they read too slowly.
+    pub cut: u64,
+    /// How often subscriptions were made again on another server.
+    pub resubscribed: u64,
 }
 
 macro_rules! counters {
@@ -45,5 +55,16 @@ macro_rules! counters {
 }
 
 counters!(
-    clients, accepted, requests, held, replayed, unknown, refused
+    clients,
+    accepted,
+    requests,
+    held,
+    replayed,
+    unknown,
+    refused,
+    suspected,
+    connects,
+    pool_exhausted,
+    cut,
+    resubscribed
 );

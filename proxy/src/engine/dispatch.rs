@@ -3,11 +3,13 @@
 use std::borrow::Cow;
 use std::time::Instant;
 
+use bytes::BytesMut;
+
 use super::link::{Entry, Kind};
 use super::lease::Lease;
 use super::session::{Held, Input, Pending, Replies, Session};
 use super::{ClientId, Engine, LinkId, texts};
-use crate::commands::{Reads, Spec, Treat};
+use crate::commands::{Reads, Spec, TimeoutArg, Treat};
 
 /// What became of the bytes at hand.
 enum Step {
@@ -281,6 +283,7 @@ impl Engine {
             return Step::Wait;
         }
         let spec = self.scanned_spec(id, bytes, false);
+        let most = self.settings.session_buffer;
         let session = self.session(id);
         let kind = match spec.treat {
             _ if !session.admitted => return self.refuse_large(id, bytes),
@@ -290,7 +293,7 @@ impl Engine {
             Treat::Script => Kind::Script,
             _ => return self.refuse_large(id, bytes),
         };
-        if !session.may_send(self.settings.session_buffer) {
+        if !session.may_send(most) {
             return Step::Wait;
         }
         let Lease::Ready(link) = self.lease(now, id) else {
@@ -410,7 +413,9 @@ impl Engine {
                 self.send(now, id, request, kind, spec)
             }
             Treat::Script => self.send(now, id, request, Kind::Script, spec),
-            Treat::Blocking { .. } => self.send_blocking(now, id, request, spec, again),
+            Treat::Blocking { timeout } => {
+                self.send_blocking(now, id, request, spec, timeout, again)
+            }
             Treat::Wait => self.send_wait(now, id, request, spec),
             Treat::Select | Treat::Auth | Treat::Hello => {
                 self.send_setting(now, id, request, spec)
@@ -450,7 +455,8 @@ impl Engine {
         if self.session(id).leased {
             return self.send_to_lease(now, id, request, kind, spec);
         }
-        if self.session(id).allowance(self.settings.session_buffer) == 0 {
+        let most = self.settings.session_buffer;
+        if self.session(id).allowance(most) == 0 {
             return false;
         }
         let Some(link) = self.shared_link(now, id, spec.reads) else {
@@ -549,6 +555,7 @@ impl Engine {
         id: ClientId,
         request: &[u8],
         spec: Spec,
+        timeout: TimeoutArg,
         again: Option<Again>,
     ) -> bool {
         let words = super::arguments(request);
@@ -556,18 +563,19 @@ impl Engine {
             Reads::No => Kind::Blocking,
             Reads::PrimaryOnly | Reads::Anywhere => Kind::Query,
         };
-        let Ok(timeout) = crate::commands::blocks(spec, &words) else {
+        let Ok(lasts) = crate::commands::blocks(timeout, &words) else {
             // The server will say what is wrong with it.
             return self.send_alone(now, id, request, kind, spec, Pending::Alone);
         };
-        let until = again.and_then(|again| again.until);
-        let Some(until) = until else {
-            let until = timeout.map(|timeout| now + timeout);
+        let Some(until) = again.and_then(|again| again.until) else {
+            let until = lasts.map(|lasts| now + lasts);
             return self.send_alone(now, id, request, kind, spec, Pending::Blocking(until));
         };
         let left = until.map(|until| until.saturating_duration_since(now));
-        let request = crate::commands::with_timeout(spec, &words, left);
-        self.send_alone(now, id, &request, kind, spec, Pending::Blocking(until))
+        let mut shorter = BytesMut::new();
+        crate::commands::with_timeout(timeout, &words, left, &mut shorter)
+            .expect("it has a timeout");
+        self.send_alone(now, id, &shorter, kind, spec, Pending::Blocking(until))
     }
 
     /// WAIT asks about the writes of its own connection. A PUBLISH to nobody, on the same one,
@@ -577,7 +585,8 @@ impl Engine {
         if session.outstanding > 0 {
             return false;
         }
-        if session.wrote.is_some() && session.wrote != self.primary && self.primary.is_some() {
+        let wrote = session.wrote;
+        if wrote.is_some() && wrote != self.primary && self.primary.is_some() {
             return self.answer(id, texts::WAIT_UNKNOWN);
         }
         let Lease::Ready(link) = self.lease(now, id) else {

@@ -161,7 +161,7 @@ impl Engine {
         let Some(link) = session.at.filter(|_| free) else {
             return;
         };
-        let waits = !session.held.is_empty() || !session.returned.is_empty();
+        let waits = !session.has_nothing_waiting();
         let ready = self.links.get(link.0).is_some_and(Link::is_ready);
         if !ready && waits {
             return;

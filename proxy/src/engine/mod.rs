@@ -59,6 +59,7 @@ use server::ServerId;
 
 use crate::commands::Commands;
 use crate::config::{Balance, ProxyConfig, ReadFrom};
+use crate::metrics::Metrics;
 use crate::stats::Stats;
 use crate::topology::{Topology, Upstream};
 
@@ -187,6 +188,7 @@ pub(crate) struct Engine {
     /// Actions that were decided between two turns.
     actions: Vec<Action>,
     stats: Stats,
+    metrics: Metrics,
 }
 
 impl Engine {
@@ -226,6 +228,7 @@ impl Engine {
             numbers,
             actions: Vec::new(),
             stats: Stats::default(),
+            metrics: Metrics::default(),
         }
     }
 
@@ -462,7 +465,12 @@ fn all_arguments(mut requests: &[u8]) -> Vec<Vec<u8>> {
     while let Ok(Some(len)) = scanner.scan(requests) {
         match scanner.take_inline() {
             Some(words) => all.extend(words),
-            None => all.extend(crate::commands::arguments(&requests[..len])),
+            None => all.extend(
+                crate::commands::arguments(&requests[..len])
+                    .into_iter()
+                    .flatten()
+                    .map(<[u8]>::to_vec),
+            ),
         }
         requests = &requests[len..];
     }

@@ -135,7 +135,7 @@ impl Engine {
                 at += len;
                 replies += 1;
                 let entry = link.pop();
-                self.stats.answered(entry.family, clock.wrapping_sub(entry.at));
+                self.metrics.answered(entry.family, clock.wrapping_sub(entry.at));
             }
             if replies == 0 {
                 break;
@@ -386,7 +386,7 @@ impl Engine {
                 session.transaction = None;
             }
         }
-        self.stats.answered(entry.family, clock.wrapping_sub(entry.at));
+        self.metrics.answered(entry.family, clock.wrapping_sub(entry.at));
         link.pop();
         link.release();
         self.touch_link(id);

@@ -222,7 +222,7 @@ impl Engine {
 
 impl super::Session {
     #[inline]
-    fn has_nothing_waiting(&self) -> bool {
+    pub(super) fn has_nothing_waiting(&self) -> bool {
         self.inbox.is_empty()
             && self.held.is_empty()
             && self.returned.is_empty()

@@ -2,7 +2,6 @@
 
 use std::time::Instant;
 
-use super::lease::Lease;
 use super::link::Kind;
 use super::session::Transaction;
 use super::{ClientId, Engine, LinkId, texts};
