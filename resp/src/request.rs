@@ -87,8 +87,9 @@ impl RequestScanner {
         }
     }
 
-    /// Changes the limits from the next header on, for instance when a client
-    /// has authenticated.
+    /// Changes the limits from the next header on, for instance from
+    /// [`Limits::UNAUTHENTICATED`] when a client has authenticated. What it sent
+    /// behind its AUTH is to be scanned after that, as Redis does.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }
