@@ -27,7 +27,7 @@ pub const KEPT_ARGS: usize = 64;
 /// **A request may be empty** (`*0`, `*-1`, an empty line). Redis skips it without
 /// an answer, and so must the caller: see [`is_empty`](Self::is_empty).
 ///
-/// **An inline request keeps memory**, up to some 40 times its line, until the next
+/// **An inline request keeps memory**, up to some 30 times its line, until the next
 /// request begins or [`take_inline`](Self::take_inline) is called. A multibulk one
 /// keeps at most 1 KiB for arguments after the seventh.
 ///
