@@ -56,7 +56,8 @@ pub(crate) struct Arguments {
     /// Instead: memory for each of 10,000 idle clients, and what hostile clients do to the others.
     #[arg(long, group = "instead")]
     crowd: bool,
-    /// Instead: instructions for each command, counted by valgrind; each variant beside the first.
+    /// Instead: instructions for each command, counted by valgrind. A further variant may execute
+    /// 1% more than the first: `--ours-flags=--no-metrics --ours-flags=`.
     #[arg(long, group = "instead")]
     callgrind: bool,
 }

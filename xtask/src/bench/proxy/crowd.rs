@@ -12,12 +12,11 @@ use bellwether_testkit::{Program, Redis};
 
 use super::{
     Arguments,
-    client::benchmark,
     cpu::resident_bytes,
     hostile::Hostile,
     machine,
     spread::Spread,
-    stand,
+    stand::{self, measure},
     targets::{self, Target},
     workload::Workload,
 };
@@ -144,26 +143,32 @@ fn ping(client: &mut TcpStream) -> Result<()> {
 fn others(arguments: &Arguments, server: &Redis, proxy: &Target) -> Result<Vec<(Hostile, Spread)>> {
     let load = Workload::GetC50.load();
     let requests = stand::calibrate(server, load, arguments.seconds)?;
-    let p99 = || Ok::<_, anyhow::Error>(benchmark(proxy.address, load, requests)?.p99);
+    let run = || measure(server, Some(proxy), load, requests);
     let all = [
         Hostile::NeverReads(BIG.0),
         Hostile::Drips,
         Hostile::Reconnects,
     ];
     let mut ratios = all.map(|hostile| (hostile, Vec::new()));
+    let (mut disturbed, mut pairs) = (0, 0);
     for round in 1..=arguments.rounds(5) {
         for (hostile, ratios) in &mut ratios {
-            let alone = p99()?;
+            let alone = run()?;
             let mut crowd = hostile.start(proxy.address)?;
-            let beside = p99()?;
+            let beside = run()?;
             let rate = crowd.end()?;
+            pairs += 1;
+            disturbed += usize::from(alone.is_disturbed() || beside.is_disturbed());
+            let (alone, beside) = (alone.service.p99, beside.service.p99);
             ratios.push(beside / alone);
             println!(
-                "round {round}, {}: p99 {alone:.2} ms alone, {beside:.2} ms beside; cut or gone {rate:.0} times a second",
+                "round {round}, {}: p99 {alone:.2} ms alone, {beside:.2} ms beside; \
+                 cut or gone {rate:.0} times a second",
                 hostile.name()
             );
         }
     }
+    stand::ensure_quiet(disturbed, pairs)?;
     Ok(ratios
         .map(|(hostile, ratios)| (hostile, Spread::of(ratios)))
         .into())

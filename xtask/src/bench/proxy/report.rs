@@ -18,12 +18,15 @@ pub(super) fn print(measured: &Measured, names: &[&str]) {
     limits(measured).print();
     println!();
     everything(measured, names).print();
+    let (disturbed, all) = disturbed(measured);
+    println!("\nOther programs disturbed {disturbed} of {all} pairs of runs.");
+}
+
+/// How many pairs of runs something disturbed, and how many there are.
+pub(super) fn disturbed(measured: &Measured) -> (usize, usize) {
     let all = measured.values().flatten();
-    let disturbed = all.clone().filter(|pair| pair.is_disturbed()).count();
-    if disturbed > 0 {
-        let all = all.count();
-        println!("\nOther programs disturbed {disturbed} of {all} pairs of runs.");
-    }
+    let disturbed = all.clone().filter(|pair| pair.is_disturbed());
+    (disturbed.count(), all.count())
 }
 
 fn limits(measured: &Measured) -> Table {

@@ -75,6 +75,8 @@ pub(super) fn run(arguments: &Arguments) -> Result<()> {
     let measured = measure_all(arguments, &server, &proxies)?;
     let names: Vec<_> = proxies.iter().map(|proxy| proxy.name.as_str()).collect();
     report::print(&measured, &names);
+    let (disturbed, all) = report::disturbed(&measured);
+    stand::ensure_quiet(disturbed, all)?;
     let missed = report::missed(&measured);
     ensure!(missed.is_empty(), "missed: {}", missed.join("; "));
     Ok(())

@@ -127,6 +127,15 @@ fn measure_once(
     })
 }
 
+/// A run of which more than a quarter was disturbed says nothing.
+pub(super) fn ensure_quiet(disturbed: usize, all: usize) -> Result<()> {
+    ensure!(
+        disturbed * 4 <= all,
+        "this run is void: other programs disturbed {disturbed} of {all} pairs of runs"
+    );
+    Ok(())
+}
+
 /// So many requests that a direct run takes about that long.
 pub(super) fn calibrate(server: &Redis, load: Load, seconds: f64) -> Result<usize> {
     let trial = benchmark(server.address(), load, 10_000 * load.pipeline)?;

@@ -3,6 +3,7 @@
 use std::{
     fs,
     io::{Read, Write},
+    iter,
     net::{Ipv4Addr, SocketAddr, TcpStream},
     path::PathBuf,
     time::Duration,
@@ -135,8 +136,10 @@ impl Target {
             .args(["--listen", &address.to_string()])
             .args(["--workers", "1"])
             .args(flags.split_whitespace());
-        let name = format!("bellwether {flags}");
-        Self::start(name.trim_end(), &program, address)
+        let name: Vec<_> = iter::once("bellwether")
+            .chain(flags.split_whitespace())
+            .collect();
+        Self::start(&name.join(" "), &program, address)
     }
 
     fn start(name: &str, program: &Program, address: SocketAddr) -> Result<Self> {
