@@ -25,8 +25,8 @@ pub struct Limits {
     pub frame: usize,
     /// Whether [`elements`](Self::elements) and [`bulk`](Self::bulk) are the bounds
     /// on a client that has yet to authenticate. Redis has other error texts for
-    /// what exceeds these but would be accepted later; nothing else depends on
-    /// this. Default no.
+    /// what exceeds these but not the default limits; nothing else depends on this.
+    /// Default no.
     pub unauthenticated: bool,
 }
 

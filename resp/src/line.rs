@@ -72,17 +72,19 @@ pub(crate) fn short_length(rest: &[u8]) -> Option<Short> {
 /// What so many decimal digits between a type byte and CR LF say.
 #[inline(always)]
 fn number<const N: usize>(digits: [u8; N]) -> Option<Short> {
-    let mut length = 0;
+    // The next line cannot be looked at before this number is known, so it is reached
+    // in few steps: the zeros are one constant.
+    let (mut sum, mut zeros) = (0, 0);
     for byte in digits {
-        let digit = usize::from(byte.wrapping_sub(b'0'));
-        if digit > 9 {
+        if !byte.is_ascii_digit() {
             return None;
         }
-        length = length * 10 + digit;
+        sum = sum * 10 + usize::from(byte);
+        zeros = zeros * 10 + usize::from(b'0');
     }
     Some(Short {
         line: 1 + N + 2,
-        length,
+        length: sum - zeros,
     })
 }
 

@@ -27,7 +27,7 @@ pub const KEPT_ARGS: usize = 64;
 /// **A request may be empty** (`*0`, `*-1`, an empty line). Redis skips it without
 /// an answer, and so must the caller: see [`is_empty`](Self::is_empty).
 ///
-/// **An inline request keeps memory**, up to some 25 times its line, until the next
+/// **An inline request keeps memory**, up to some 30 times its line, until the next
 /// request begins or [`take_inline`](Self::take_inline) is called. A multibulk one
 /// keeps at most 1 KiB for arguments after the seventh.
 ///
@@ -87,8 +87,9 @@ impl RequestScanner {
         }
     }
 
-    /// Changes the limits from the next header on, for instance when a client
-    /// has authenticated.
+    /// Changes the limits from the next header on, for instance from
+    /// [`Limits::UNAUTHENTICATED`] when a client has authenticated. What it sent
+    /// behind its AUTH is to be scanned after that, as Redis does.
     pub fn set_limits(&mut self, limits: Limits) {
         self.limits = limits;
     }

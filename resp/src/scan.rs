@@ -148,7 +148,7 @@ impl Scanner {
         let before = self.released.saturating_add(self.scanned);
         let rest = &rest[..rest.len().min(self.limits.frame.saturating_sub(before))];
         match rest {
-            [b'$', b'-', b'1', b'\r', b'\n', ..] => Some(5),
+            [b'+', b'O', b'K', b'\r', b'\n', ..] | [b'$', b'-', b'1', b'\r', b'\n', ..] => Some(5),
             [b'$' | b'!' | b'=', ..] => {
                 let (_, after) = line::short_bulk(rest, self.limits.bulk)?;
                 Some(rest.len() - after.len())

@@ -252,6 +252,16 @@ mod tests {
     }
 
     #[test]
+    fn each_byte_is_itself_but_for_capitals() {
+        for (a, b) in (0..=255).flat_map(|a| (0..=255).map(move |b| (a, b))) {
+            // Between bytes that would carry, if any did.
+            let [a, b]: [[u8; 4]; 2] = [a, b].map(|byte| [0xff, byte, b'Z', 0x80]);
+            let same = Key::new(TOP, &a) == Key::new(TOP, &b);
+            assert_eq!(same, a.eq_ignore_ascii_case(&b), "{a:?} {b:?}");
+        }
+    }
+
+    #[test]
     fn the_first_of_a_name_stays() {
         let mut index = Index::with_capacity(2);
         let long = [b'x'; 40];

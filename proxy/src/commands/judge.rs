@@ -3,16 +3,16 @@
 //! By flags, where flags tell:
 //!
 //! - `write`: plain, on the primary, never twice.
-//! - `readonly`: plain, and a replica may answer, since Redis keeps both from writing.
+//! - `readonly`: plain, and a replica may answer.
 //! - Anything else, and whatever carries a flag of [`UNSURE`]: not known to be harmless.
 //!
 //! By name, where they do not:
 //!
-//! - What is neither `write` nor `readonly` (a fifth of the commands and nearly all subcommands).
+//! - What is neither `write` nor `readonly` (59 of 240 commands, 109 of 126 subcommands).
 //!   A test makes sure that each one of Redis 7.0 is named.
 //! - What answers from the server itself rather than from the data: two servers answer differently
-//!   and both are right, so the client asks the primary, always. Sums up to INFO, CONFIG, OBJECT,
-//!   MEMORY, SLOWLOG, LATENCY, PUBSUB, CLUSTER, ..., and to TOUCH, which is for the server's eviction.
+//!   and both are right, so the client asks the primary, always: INFO, CONFIG, OBJECT, MEMORY, SLOWLOG,
+//!   LATENCY, PUBSUB, CLUSTER and so on, and TOUCH, which is for the server's eviction.
 //! - What may propagate without being `write`: EVAL, FCALL, PUBLISH, SPUBLISH, PFCOUNT. `COMMAND` of
 //!   Redis 7.0 does not show the flag `may_replicate`.
 

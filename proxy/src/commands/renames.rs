@@ -55,11 +55,10 @@ impl Renames {
         }
     }
 
-    /// What the server calls this command; `None` if nothing, or if another one has its name.
+    /// What the server calls this command, `None` if nothing.
     pub(super) fn name<'a>(&'a self, original: &'a str) -> Option<&'a str> {
         match self.renamed.get(original) {
             Some(name) => name.as_deref(),
-            None if self.original(original).is_some() => None,
             None => Some(original),
         }
     }

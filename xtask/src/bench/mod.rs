@@ -1,9 +1,10 @@
 //! Measurements, beside the peers that are installed, interleaved in one run.
 
 mod failover;
+mod proxy;
 mod table;
 
-use std::process::ExitCode;
+use std::{fmt, process::ExitCode};
 
 use clap::Subcommand;
 
@@ -12,18 +13,36 @@ use clap::Subcommand;
 pub(crate) enum Bench {
     /// How long writes stop when parts of a group fail, beside Redis Sentinel.
     Failover(failover::Arguments),
+    /// How fast the proxy is and what it costs, beside haproxy and nutcracker.
+    Proxy(proxy::Arguments),
 }
 
-/// Measures and prints; fails if the run is void or something happened that never may.
+/// Measures and prints; fails if the run is void, a limit was missed or something happened that
+/// never may.
 pub(crate) fn main(which: &Bench) -> ExitCode {
     let outcome = match which {
         Bench::Failover(arguments) => failover::run(arguments),
+        Bench::Proxy(arguments) => proxy::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("cargo xtask bench: {error:#}");
-            ExitCode::FAILURE
+            if error.is::<Lacking>() {
+                ExitCode::from(2)
+            } else {
+                ExitCode::FAILURE
+            }
         }
+    }
+}
+
+/// The context of an error that is the machine's, which lacks something: exit code 2.
+#[derive(Debug)]
+struct Lacking;
+
+impl fmt::Display for Lacking {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("this machine lacks something")
     }
 }

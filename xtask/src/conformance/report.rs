@@ -8,19 +8,30 @@ use super::{
     log::Outcome,
 };
 
-/// Of the cases that can be compared, at most one in so many may differ.
+/// Of the cases that can be compared, at most one in so many may differ, steadily or not.
 const ONE_IN: usize = 100;
+
+/// What runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Scope {
+    /// All units.
+    Whole,
+    /// Some units, of whose cases more may differ.
+    Part,
+}
 
 /// The units that ran, beside what is known.
 #[derive(Debug)]
 pub(super) struct Report<'a> {
+    scope: Scope,
     known: &'a Known,
     units: Vec<Comparison>,
 }
 
 impl<'a> Report<'a> {
-    pub(super) fn new(known: &'a Known) -> Self {
+    pub(super) fn new(scope: Scope, known: &'a Known) -> Self {
         Self {
+            scope,
             known,
             units: Vec::new(),
         }
@@ -30,12 +41,9 @@ impl<'a> Report<'a> {
     pub(super) fn add(&mut self, unit: Comparison) {
         if self.units.is_empty() {
             println!(
-                "| {:<38} | cases | same | failing | different | set aside | ignored |",
-                "unit"
-            );
-            println!(
-                "|{:-<40}|------:|-----:|--------:|----------:|----------:|--------:|",
-                ""
+                "| {:<38} | cases | same | failing | different | unsteady | set aside | ignored |\n\
+                 |{:-<40}|------:|-----:|--------:|----------:|---------:|----------:|--------:|",
+                "unit", ""
             );
         }
         println!("{}", Row(&unit));
@@ -46,13 +54,15 @@ impl<'a> Report<'a> {
     pub(super) fn is_success(&self) -> bool {
         let compared = sum(&self.units, Comparison::compared);
         compared > 0
-            && self.different() * ONE_IN <= compared
+            && (self.scope == Scope::Part || self.different() * ONE_IN <= compared)
             && self.unknown().next().is_none()
             && self.outdated().next().is_none()
     }
 
     fn different(&self) -> usize {
-        sum(&self.units, |unit| unit.different.len())
+        sum(&self.units, |unit| {
+            unit.different.len() + unit.unsteady.len()
+        })
     }
 
     fn unknown(&self) -> impl Iterator<Item = (&str, &Verdict)> {
@@ -68,8 +78,11 @@ impl<'a> Report<'a> {
         let entries = self.known.entries.iter();
         entries.filter_map(|entry| {
             let unit = self.units.iter().find(|unit| unit.unit == entry.unit)?;
-            let mut open = unit.different.iter().chain(&unit.set_aside);
-            let is_so = open.any(|verdict| verdict.case.name == entry.case);
+            let open = [&unit.different, &unit.unsteady, &unit.set_aside];
+            let is_so = open
+                .into_iter()
+                .flatten()
+                .any(|verdict| verdict.case.name == entry.case);
             (!is_so).then_some((entry.unit.as_str(), entry.case.as_str()))
         })
     }
@@ -87,12 +100,13 @@ impl fmt::Display for Row<'_> {
         let Self(unit) = self;
         write!(
             f,
-            "| {:<38} | {:>5} | {:>4} | {:>7} | {:>9} | {:>9} | {:>7} |",
+            "| {:<38} | {:>5} | {:>4} | {:>7} | {:>9} | {:>8} | {:>9} | {:>7} |",
             unit.unit,
             unit.compared() + unit.set_aside.len(),
             unit.same,
             unit.failed,
             unit.different.len(),
+            unit.unsteady.len(),
             unit.set_aside.len(),
             unit.ignored
         )
@@ -106,12 +120,13 @@ impl fmt::Display for Report<'_> {
         let failed = sum(&self.units, |unit| unit.failed);
         let aside = sum(&self.units, |unit| unit.set_aside.len());
         let different = self.different();
+        let unsteady = sum(&self.units, |unit| unit.unsteady.len());
         #[expect(clippy::cast_precision_loss, reason = "a few thousand at most")]
         let percent = 100.0 * different as f64 / compared.max(1) as f64;
         writeln!(
             f,
-            "\n{compared} cases compared, {different} different ({percent:.2} %, at most {} % may be); \
-             {failed} fail directly too; {aside} set aside",
+            "\n{compared} cases compared, {different} different ({percent:.2} %; of all units at most \
+             {} %), {unsteady} of them not always; {failed} fail directly too; {aside} set aside",
             100 / ONE_IN
         )?;
         for unit in &self.units {
@@ -126,6 +141,11 @@ impl fmt::Display for Report<'_> {
                     writeln!(f, "\nknown: {}", InFull(&unit.unit, verdict))?;
                     writeln!(f, "    reason: {}", entry.reason)?;
                 }
+            }
+        }
+        for unit in &self.units {
+            for verdict in &unit.unsteady {
+                writeln!(f, "\nUNSTEADY: {}", InFull(&unit.unit, verdict))?;
             }
         }
         for (unit, verdict) in self.unknown() {
@@ -154,15 +174,20 @@ impl fmt::Display for InFull<'_> {
         if verdict.case.repetition > 0 {
             write!(f, " (no. {})", verdict.case.repetition + 1)?;
         }
-        let directly = match verdict.is_steady() {
-            true => &verdict.direct[..1],
-            false => &verdict.direct[..],
-        };
-        for told in directly {
+        for told in alike(&verdict.direct) {
             write!(f, "\n    directly:          {told}")?;
         }
-        write!(f, "\n    through the proxy: {}", verdict.proxy)
+        for told in alike(&verdict.proxy) {
+            write!(f, "\n    through the proxy: {told}")?;
+        }
+        Ok(())
     }
+}
+
+/// One for all, if they are alike.
+fn alike(told: &[Told]) -> &[Told] {
+    let all_alike = told.iter().all(|other| other.is_like(&told[0]));
+    if all_alike { &told[..1] } else { told }
 }
 
 impl fmt::Display for Told {
@@ -198,7 +223,7 @@ mod tests {
             let lines: String = (0..cases).map(line).collect();
             Log::read(&format!("{lines}[1/1 done]: unit/a (0 seconds)\n"))
         };
-        Comparison::new("unit/a", &[log(0)], &log(failing))
+        Comparison::new("unit/a", &[log(0)], &[log(failing)])
     }
 
     fn known(cases: &[&str]) -> Known {
@@ -213,7 +238,7 @@ mod tests {
     }
 
     fn report(unit: Comparison, known: &Known) -> (bool, String) {
-        let mut report = Report::new(known);
+        let mut report = Report::new(Scope::Whole, known);
         report.add(unit);
         (report.is_success(), report.to_string())
     }
@@ -255,6 +280,22 @@ mod tests {
         let known = known(&["case 0", "case 1"]);
         assert!(!report(unit(199, 2), &known).0);
         assert!(report(unit(200, 2), &known).0);
+        let mut part = Report::new(Scope::Part, &known);
+        part.add(unit(199, 2));
+        assert!(part.is_success());
+    }
+
+    #[test]
+    fn what_comes_and_goes_is_told_and_counted() {
+        let unsteady = |cases, failing| {
+            let mut unit = unit(cases, failing);
+            unit.unsteady = std::mem::take(&mut unit.different);
+            unit
+        };
+        let (success, text) = report(unsteady(100, 1), &known(&[]));
+        assert!(success, "{text}");
+        assert!(text.contains("UNSTEADY: unit/a: case 0\n"), "{text}");
+        assert!(!report(unsteady(99, 1), &known(&[])).0);
     }
 
     #[test]
