@@ -111,31 +111,32 @@ fn state(name: &str) -> Option<Treat> {
         "monitor" => Treat::Monitor,
         "sync" | "psync" | "replconf" => Treat::Relay,
         "shutdown" => Treat::Shutdown,
+        _ if is_in(&ALONE, name) => Treat::Alone,
         _ if is_in(&STICKY, name) => Treat::Sticky,
-        _ if name.starts_with("client|") && !is_in(&CLIENT_READS, name) => Treat::Client,
+        _ if name.starts_with("client|") => Treat::Client,
         _ => return None,
     })
 }
 
 #[rustfmt::skip]
-const STICKY: [(&str, &str); 7] = [
-    // Of the connection: cluster redirection, the script debugger.
-    ("", "asking readonly readwrite"),
-    ("script", "debug"),
+const ALONE: [(&str, &str); 3] = [
     // While a script runs, its connection is not read: these must come by another one.
     ("script", "kill"),
     ("function", "kill stats"),
     // DEBUG can do anything; DEBUG PROTOCOL sends what is no reply.
     ("", "debug"),
+];
+
+#[rustfmt::skip]
+const STICKY: [(&str, &str); 4] = [
+    // Of the connection: cluster redirection, the script debugger.
+    ("", "asking readonly readwrite"),
+    ("script", "debug"),
     // The server closes the connection.
     ("", "host: post"),
     // Containers, where the subcommand is missing or not known. (COMMAND alone is a command.)
     ("", "acl cluster config function latency memory module object pubsub script slowlog xgroup xinfo"),
 ];
-
-/// The other subcommands of CLIENT change something, and so may unknown ones.
-const CLIENT_READS: [(&str, &str); 1] =
-    [("client", "getname getredir help id info list trackinginfo")];
 
 /// What keeps its connection from others for a while.
 fn waiting(name: &str) -> Option<Treat> {
@@ -161,7 +162,6 @@ fn treated_reads(name: &str) -> Option<(Treat, Reads)> {
         "scan" => (Treat::Scan { cursor: 1 }, Anywhere),
         "sscan" | "hscan" | "zscan" => (Treat::Scan { cursor: 2 }, Anywhere),
         "info" => (Treat::Info, PrimaryOnly),
-        _ if is_in(&CLIENT_READS, name) => (Treat::Client, PrimaryOnly),
         _ => return None,
     })
 }

@@ -52,6 +52,8 @@ pub(crate) enum Treat {
     Scan {
         cursor: usize,
     },
+    /// Leaves nothing, but must not wait behind what others asked: it may be what ends that.
+    Alone,
     /// Leaves something in the connection that the proxy cannot name, closes it, or is not known
     /// to do neither.
     Sticky,

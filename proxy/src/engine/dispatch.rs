@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use bytes::BytesMut;
 
-use super::link::{Entry, Kind};
+use super::link::{Entry, Kind, Lane};
 use super::lease::Lease;
 use super::session::{Held, Input, Pending, Replies, Session};
 use super::{ClientId, Engine, LinkId, texts};
@@ -148,14 +148,16 @@ impl Engine {
             && session.admitted
             && session.replies == Replies::On
             && session.may_send(self.settings.session_buffer);
-        if !plain || self.suspect.is_some() {
+        if !plain || self.suspect.is_some() || self.writes_paused.is_some() {
             return None;
         }
         let primary = self.primary?;
         let link = match session.at {
             Some(at) => at,
             None if self.splits_reads() => return None,
-            None => self.server(primary).shared(&session.profile)?,
+            None => self
+                .server(primary)
+                .shared(&session.profile, Lane::Plain)?,
         };
         let link = self.links.get(link.0)?;
         (link.is_ready() && !link.is_congested()).then_some((link.id, link.server != primary))
@@ -190,7 +192,6 @@ impl Engine {
                     Kind::Write
                 }
                 Treat::Plain => Kind::Read,
-                Treat::Script => Kind::Script,
                 _ => break,
             };
             if replica && spec.reads != Reads::Anywhere {
@@ -405,7 +406,7 @@ impl Engine {
         again: Option<Again>,
     ) -> bool {
         match spec.treat {
-            Treat::Plain | Treat::MayBlock | Treat::Shutdown => {
+            Treat::Plain | Treat::MayBlock => {
                 let kind = match spec.reads {
                     Reads::No => Kind::Write,
                     Reads::PrimaryOnly | Reads::Anywhere => Kind::Read,
@@ -439,6 +440,9 @@ impl Engine {
             Treat::Monitor | Treat::Relay => self.send_relay(now, id, request),
             Treat::Info => self.send_info(now, id, request, spec),
             Treat::Scan { cursor } => self.send_scan(now, id, request, spec, cursor),
+            Treat::Alone | Treat::Shutdown => {
+                self.send_alone(now, id, request, Kind::Write, spec, Pending::Alone)
+            }
             Treat::Sticky => self.send_alone(now, id, request, Kind::Sticky, spec, Pending::Sticky),
         }
     }
@@ -459,7 +463,12 @@ impl Engine {
         if self.session(id).allowance(most) == 0 {
             return false;
         }
-        let Some(link) = self.shared_link(now, id, spec.reads) else {
+        let writes = matches!(kind, Kind::Write | Kind::Script);
+        if writes && self.writes_paused.is_some() {
+            // The server will not read on where it meets a write.
+            return self.send_to_lease(now, id, request, kind, spec);
+        }
+        let Some(link) = self.shared_link(now, id, Lane::of(kind), spec) else {
             return false;
         };
         if kind == Kind::Write {
@@ -563,6 +572,15 @@ impl Engine {
             Reads::No => Kind::Blocking,
             Reads::PrimaryOnly | Reads::Anywhere => Kind::Query,
         };
+        let session = self.session(id);
+        if session.outstanding > 0 {
+            return false;
+        }
+        let Lease::Ready(link) = self.lease(now, id) else {
+            return false;
+        };
+        // It may be told to stop waiting.
+        self.identify(now, link);
         let Ok(lasts) = crate::commands::blocks(timeout, &words) else {
             // The server will say what is wrong with it.
             return self.send_alone(now, id, request, kind, spec, Pending::Alone);

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::link::{Kind, Link, Owner, Phase};
+use super::link::{Kind, Lane, Link, Owner, Phase};
 use super::profile::Profile;
 use super::server::ServerId;
 use super::session::Input;
@@ -96,7 +96,7 @@ impl Engine {
         let server = self.server_mut(server);
         server.links += 1;
         match owner {
-            Owner::Shared => server.shared.push((shared, id)),
+            Owner::Shared(lane) => server.shared.push((shared, lane, id)),
             Owner::Leased(_) | Owner::Idle => self.dedicated += 1,
             Owner::Probe => server.probe = Some(id),
         }
@@ -126,14 +126,19 @@ impl Engine {
         if expected == 0 {
             self.ready(id);
         }
-        if matches!(owner, Owner::Leased(_) | Owner::Idle) {
-            let request = super::profile::request(&[b"CLIENT", b"ID"]);
-            self.push_own(now, id, &request, Kind::Identify);
-        }
-        if owner == Owner::Shared && !self.server(server).overlaid {
+        if owner == Owner::Shared(Lane::Plain) && !self.server(server).overlaid {
             self.server_mut(server).overlaid = true;
             let request = super::profile::request(&[b"COMMAND"]);
             self.push_own(now, id, &request, Kind::Overlay);
+        }
+    }
+
+    /// Asks what the server calls this link, before that is needed.
+    pub(super) fn identify(&mut self, now: Instant, id: LinkId) {
+        let link = self.links.get_mut(id.0).expect("a link that lives");
+        if link.number.is_none() {
+            let request = super::profile::request(&[b"CLIENT", b"ID"]);
+            self.push_own(now, id, &request, Kind::Identify);
         }
     }
 
@@ -180,9 +185,9 @@ impl Engine {
         let was_full = self.dedicated >= self.settings.pool_max;
         let link = self.links.get_mut(id.0).expect("a link that lives");
         let server = self.servers[link.server.0 as usize].as_mut().expect("a server with links");
-        if server.current && server.shared(&link.profile).is_none() {
-            link.owner = Owner::Shared;
-            server.shared.push((Arc::clone(&link.profile), id));
+        if server.current && server.shared(&link.profile, Lane::Plain).is_none() {
+            link.owner = Owner::Shared(Lane::Plain);
+            server.shared.push((Arc::clone(&link.profile), Lane::Plain, id));
             self.dedicated -= 1;
             self.free_stuck();
         } else if server.current && server.idle.len() < self.settings.pool_idle {
@@ -241,7 +246,7 @@ impl Engine {
         }
         let server = self.server_mut(link.server);
         server.links -= 1;
-        server.shared.retain(|(_, shared)| *shared != id);
+        server.shared.retain(|(_, _, shared)| *shared != id);
         server.idle.retain(|idle| *idle != id);
         server.probe = server.probe.filter(|probe| *probe != id);
         self.drop_server(link.server);
@@ -252,8 +257,8 @@ impl Engine {
     pub(super) fn warm(&mut self, now: Instant) {
         let Some(primary) = self.primary else { return };
         let profile = Arc::clone(&self.profile);
-        if self.server(primary).shared(&profile).is_none() {
-            self.connect(now, primary, Arc::clone(&profile), Owner::Shared);
+        if self.server(primary).shared(&profile, Lane::Plain).is_none() {
+            self.connect(now, primary, Arc::clone(&profile), Owner::Shared(Lane::Plain));
         }
         let idle = |link: &&Link| {
             let fits = link.server == primary && Arc::ptr_eq(&link.profile, &profile);
@@ -276,7 +281,8 @@ impl Engine {
             .filter_map(|link| {
                 let base = Arc::ptr_eq(&link.profile, &profile);
                 let needed = match link.owner {
-                    Owner::Shared => base || used.contains(&Arc::as_ptr(&link.profile)),
+                    Owner::Shared(Lane::Scripts) => false,
+                    Owner::Shared(Lane::Plain) => base || used.contains(&Arc::as_ptr(&link.profile)),
                     Owner::Idle if base && warm > 0 => {
                         warm -= 1;
                         true

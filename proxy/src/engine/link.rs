@@ -14,6 +14,9 @@ use crate::commands::Family;
 /// Bytes that may wait to be sent over one link.
 const CONGESTED: usize = 4 << 20;
 
+/// A script can nest its reply as deep as Lua's stack, some 8,000 values.
+const DEPTH: usize = 8192;
+
 /// How far a link is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Phase {
@@ -32,11 +35,28 @@ pub(super) enum Phase {
     Doomed,
 }
 
+/// What shares a link: a script that runs for ever must not stand before what would stop it, nor
+/// before what Redis answers meanwhile.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Lane {
+    Plain,
+    Scripts,
+}
+
+impl Lane {
+    pub(super) fn of(kind: Kind) -> Self {
+        match kind {
+            Kind::Script => Self::Scripts,
+            _ => Self::Plain,
+        }
+    }
+}
+
 /// Who may use a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Owner {
-    /// Every session of its profile.
-    Shared,
+    /// Every session of its profile, for what belongs to the lane.
+    Shared(Lane),
     /// One session, until it has no state in it.
     Leased(ClientId),
     /// Nobody: it waits to be lent.
@@ -193,7 +213,10 @@ impl Link {
             profile,
             phase: Phase::Connecting(connect_by),
             owner,
-            scanner: Scanner::new(Limits::default()),
+            scanner: Scanner::new(Limits {
+                depth: DEPTH,
+                ..Limits::default()
+            }),
             inbox: Buffer::default(),
             partial: None,
             entries: VecDeque::new(),

@@ -165,6 +165,22 @@ impl Engine {
             (b"CACHING" | b"NO-EVICT" | b"NO-TOUCH", _) => {
                 self.send_alone(now, id, request, Kind::Sticky, spec, Pending::Sticky)
             }
+            (b"PAUSE", [milliseconds, ..]) => {
+                let sent = self.send(now, id, request, Kind::Read, spec);
+                let text = std::str::from_utf8(milliseconds).ok();
+                if let Some(pause) = text.and_then(|text| text.parse().ok()).filter(|_| sent) {
+                    let until = now.checked_add(std::time::Duration::from_millis(pause));
+                    self.writes_paused = self.writes_paused.max(until);
+                }
+                sent
+            }
+            (b"UNPAUSE", _) => {
+                let sent = self.send(now, id, request, Kind::Read, spec);
+                if sent {
+                    self.writes_paused = None;
+                }
+                sent
+            }
             _ => self.send(now, id, request, Kind::Write, spec),
         }
     }

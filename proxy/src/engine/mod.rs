@@ -37,7 +37,7 @@ mod transaction;
 #[cfg(test)]
 mod tests;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeSet, VecDeque};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -164,11 +164,13 @@ pub(crate) struct Engine {
     until: Option<Instant>,
     /// The primary seems not to be one any more: nothing is sent to it before then.
     suspect: Option<Instant>,
+    /// The server takes no writes until then, or until CLIENT UNPAUSE, as a client asked it to.
+    writes_paused: Option<Instant>,
     /// A server may be connected again then.
     retry: Option<Instant>,
 
-    touched_clients: Vec<ClientId>,
-    touched_links: Vec<LinkId>,
+    touched_clients: VecDeque<ClientId>,
+    touched_links: VecDeque<LinkId>,
     timers: BTreeSet<(Instant, Conn)>,
     sweep_at: Instant,
     /// Sessions that wait for a primary, a link or room in one.
@@ -213,9 +215,10 @@ impl Engine {
             turn: 0,
             until: None,
             suspect: None,
+            writes_paused: None,
             retry: None,
-            touched_clients: Vec::new(),
-            touched_links: Vec::new(),
+            touched_clients: VecDeque::new(),
+            touched_links: VecDeque::new(),
             timers: BTreeSet::new(),
             sweep_at: now,
             stuck: Vec::new(),
@@ -368,7 +371,7 @@ impl Engine {
         let sweep = (self.sessions.len() + self.links.len() > 0).then_some(self.sweep_at);
         let suspect = self.suspect.filter(|_| !self.stuck.is_empty());
         let retry = self.retry.filter(|_| !self.stuck.is_empty());
-        [timer, self.until, suspect, retry, sweep].into_iter().flatten().min()
+        [timer, self.until, suspect, retry, self.writes_paused, sweep].into_iter().flatten().min()
     }
 
     /// Whether the connection is of any use.
@@ -421,7 +424,7 @@ impl Engine {
             && !session.touched
         {
             session.touched = true;
-            self.touched_clients.push(id);
+            self.touched_clients.push_back(id);
         }
     }
 
@@ -431,7 +434,7 @@ impl Engine {
             && !link.touched
         {
             link.touched = true;
-            self.touched_links.push(id);
+            self.touched_links.push_back(id);
         }
     }
 

@@ -147,7 +147,7 @@ impl Engine {
                 self.out_bytes += at - from;
                 if !session.touched {
                     session.touched = true;
-                    self.touched_clients.push(client);
+                    self.touched_clients.push_back(client);
                 }
             }
         }

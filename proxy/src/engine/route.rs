@@ -3,10 +3,10 @@
 use std::sync::Arc;
 use std::time::Instant;
 
-use super::link::{Link, Owner};
+use super::link::{Lane, Link, Owner};
 use super::server::{Fitness, ServerId};
 use super::{ClientId, Engine, LinkId};
-use crate::commands::Reads;
+use crate::commands::{Family, Reads, Spec};
 use crate::config::{Balance, ReadFrom};
 
 impl Engine {
@@ -31,9 +31,11 @@ impl Engine {
         &mut self,
         now: Instant,
         id: ClientId,
-        reads: Reads,
+        lane: Lane,
+        spec: Spec,
     ) -> Option<LinkId> {
-        let anywhere = reads == Reads::Anywhere;
+        let anywhere = spec.reads == Reads::Anywhere;
+        let suspected = self.suspect.is_some() && !spec.is_about_the_server();
         let session = self.sessions.get(id.0).expect("a session that lives");
         if session.outstanding > 0 {
             let link = self.links.get(session.at?.0).expect("a link with requests");
@@ -41,7 +43,7 @@ impl Engine {
             if !link.is_ready() || !(of_primary || anywhere) {
                 return None;
             }
-            if of_primary && self.suspect.is_some() || link.is_congested() {
+            if of_primary && suspected || link.is_congested() {
                 self.stick(now, id);
                 return None;
             }
@@ -59,8 +61,8 @@ impl Engine {
         }
         let link = self
             .primary
-            .filter(|_| self.suspect.is_none())
-            .and_then(|primary| self.usable_link(now, id, primary));
+            .filter(|_| !suspected)
+            .and_then(|primary| self.usable_link(now, id, primary, lane));
         if link.is_none() {
             self.stick(now, id);
         }
@@ -68,11 +70,17 @@ impl Engine {
     }
 
     /// The shared link of this server, if it takes requests now. If there is none, it is made.
-    fn usable_link(&mut self, now: Instant, id: ClientId, server: ServerId) -> Option<LinkId> {
+    fn usable_link(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        server: ServerId,
+        lane: Lane,
+    ) -> Option<LinkId> {
         let profile = &self.sessions.get(id.0).expect("a session that lives").profile;
-        let Some(link) = self.server(server).shared(profile) else {
+        let Some(link) = self.server(server).shared(profile, lane) else {
             let profile = Arc::clone(profile);
-            self.connect(now, server, profile, Owner::Shared);
+            self.connect(now, server, profile, Owner::Shared(lane));
             return None;
         };
         let link = self.links.get(link.0).expect("a shared link");
@@ -91,7 +99,7 @@ impl Engine {
                 continue;
             }
             any_fit = true;
-            let Some(link) = self.usable_link(now, id, server) else {
+            let Some(link) = self.usable_link(now, id, server, Lane::Plain) else {
                 continue;
             };
             let pending = self.links.get(link.0).map_or(0, |link| link.entries.len());
@@ -151,6 +159,16 @@ impl Engine {
         };
         let session = sessions.get(client.0)?;
         (session.input == super::Input::Relay && link.entries.is_empty()).then_some(client)
+    }
+}
+
+impl Spec {
+    /// Whether it may be just what mends a server that refuses everything else.
+    fn is_about_the_server(self) -> bool {
+        matches!(
+            self.family,
+            Family::Server | Family::Connection | Family::Cluster | Family::Sentinel
+        )
     }
 }
 

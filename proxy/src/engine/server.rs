@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use super::link::{Owner, Phase};
+use super::link::{Lane, Owner, Phase};
 use super::profile::Profile;
 use super::{Engine, LinkId};
 use crate::topology::{Topology, Upstream};
@@ -38,8 +38,8 @@ pub(super) struct Server {
     pub(super) role: Role,
     /// Whether the topology names it still.
     pub(super) current: bool,
-    /// The shared link of each profile.
-    pub(super) shared: Vec<(Arc<Profile>, LinkId)>,
+    /// The shared link of each profile and lane.
+    pub(super) shared: Vec<(Arc<Profile>, Lane, LinkId)>,
     /// Links that wait to be lent.
     pub(super) idle: Vec<LinkId>,
     /// All links.
@@ -73,9 +73,10 @@ impl Server {
     }
 
     #[inline]
-    pub(super) fn shared(&self, profile: &Arc<Profile>) -> Option<LinkId> {
-        let same = |entry: &&(Arc<Profile>, LinkId)| Arc::ptr_eq(&entry.0, profile);
-        self.shared.iter().find(same).map(|entry| entry.1)
+    pub(super) fn shared(&self, profile: &Arc<Profile>, lane: Lane) -> Option<LinkId> {
+        let mut shared = self.shared.iter();
+        let same = shared.find(|(of, on, _)| Arc::ptr_eq(of, profile) && *on == lane);
+        same.map(|(_, _, link)| *link)
     }
 
     fn is_at(&self, upstream: &Upstream) -> bool {

@@ -13,13 +13,14 @@ impl Engine {
     pub(crate) fn settle(&mut self, now: Instant, actions: &mut Vec<Action>) {
         self.tick(now);
         while !self.touched_clients.is_empty() || !self.touched_links.is_empty() {
-            while let Some(id) = self.touched_clients.pop() {
+            // First come, first served: clients may rely on the order among them.
+            while let Some(id) = self.touched_clients.pop_front() {
                 if let Some(session) = self.sessions.get_mut(id.0) {
                     session.touched = false;
                     self.settle_client(now, id);
                 }
             }
-            while let Some(id) = self.touched_links.pop() {
+            while let Some(id) = self.touched_links.pop_front() {
                 if let Some(link) = self.links.get_mut(id.0) {
                     link.touched = false;
                     self.settle_link(now, id);
@@ -60,6 +61,7 @@ impl Engine {
             self.suspect = None;
             self.free_stuck();
         }
+        self.writes_paused = self.writes_paused.filter(|until| now < *until);
         if self.retry.is_some_and(|at| at <= now) {
             self.retry = None;
             self.free_stuck();
