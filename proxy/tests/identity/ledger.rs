@@ -18,7 +18,7 @@ pub(crate) enum Mode {
 /// The answer that a request must get, if it is not told that its outcome is unknown.
 #[derive(Debug)]
 pub(crate) enum Expected {
-    Exactly(Vec<u8>),
+    Exactly(String),
     /// The answer to HELLO.
     Hello,
     /// An error of the server that quotes this.
@@ -36,7 +36,7 @@ pub(crate) enum Expected {
     /// One more than before.
     Next,
     /// Either of the two: the second one if another request failed.
-    Either(Vec<u8>, Vec<u8>),
+    Either(String, String),
 }
 
 /// A number that this connection knows, and how many losses there had been when it asked.
@@ -149,7 +149,7 @@ impl Ledger {
     fn stateful(&mut self, rng: &mut Rng) -> Vec<(Vec<String>, Expected)> {
         self.sequence += 1;
         let id = format!("{}:{}", self.name, self.sequence);
-        let exactly = |text: &str| Expected::Exactly(text.as_bytes().to_vec());
+        let exactly = |text: &str| Expected::Exactly(text.to_owned());
         let length = id.len();
         match rng.u32(..4) {
             0 => vec![
@@ -163,12 +163,12 @@ impl Ledger {
             ],
             1 => {
                 let list = format!("{id}:list");
-                let popped = [b"*2\r\n".as_slice(), &bulk(&list), &bulk(&id)].concat();
+                let popped = format!("*2\r\n{}{}", bulk(&list), bulk(&id));
                 vec![
                     (owned(&["RPUSH", &list, &id]), exactly(":1\r\n")),
                     (
                         owned(&["BLPOP", &list, "0.1"]),
-                        Expected::Either(popped, b"*-1\r\n".into()),
+                        Expected::Either(popped, "*-1\r\n".into()),
                     ),
                 ]
             }
@@ -178,8 +178,8 @@ impl Ledger {
             }
             _ => {
                 let says = |what: &str, n: u32| {
-                    let end = format!(":{n}\r\n").into_bytes();
-                    Expected::Exactly([b"*3\r\n", &*bulk(what), &bulk(&id), &end].concat())
+                    let texts = bulk(what) + &bulk(&id);
+                    Expected::Exactly(format!("*3\r\n{texts}:{n}\r\n"))
                 };
                 vec![
                     (owned(&["SUBSCRIBE", &id]), says("subscribe", 1)),
@@ -211,8 +211,8 @@ impl Ledger {
             return Ok(true);
         }
         let is_right = match expected {
-            Expected::Exactly(bytes) => reply == bytes,
-            Expected::Either(one, other) => reply == one || reply == other,
+            Expected::Exactly(text) => reply == text.as_bytes(),
+            Expected::Either(one, other) => reply == one.as_bytes() || reply == other.as_bytes(),
             Expected::Hello => reply.starts_with(b"%") && contains(reply, b"proto"),
             Expected::Error(quoted) => {
                 reply.starts_with(b"-ERR unknown command") && contains(reply, quoted.as_bytes())
@@ -326,8 +326,8 @@ fn owned(words: &[&str]) -> Vec<String> {
     words.iter().map(ToString::to_string).collect()
 }
 
-fn bulk(text: &str) -> Vec<u8> {
-    format!("${}\r\n{text}\r\n", text.len()).into_bytes()
+fn bulk(text: &str) -> String {
+    format!("${}\r\n{text}\r\n", text.len())
 }
 
 fn text(bytes: &[u8]) -> Option<&str> {

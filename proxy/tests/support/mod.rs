@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test file uses a part of this")]
 
 pub(crate) mod pair;
+pub(crate) mod relay;
 pub(crate) mod wire;
 
 use std::io::{Read, Write};

@@ -5,6 +5,7 @@ use std::thread;
 use bellwether_testkit::until;
 
 use crate::support::pair::{Change, Pair, fence};
+use crate::support::relay::Relay;
 use crate::support::{Client, Front, PATIENCE, command, fenced, primary};
 
 const UNKNOWN: &str = "-ERR outcome unknown";
@@ -133,6 +134,31 @@ fn reads_are_asked_again_and_writes_are_not() {
         }
         assert_eq!(clients[1].ask("EXISTS n"), ":0\r\n");
     }
+}
+
+/// Trap 18: a write may have run although nobody heard of it.
+#[test]
+fn a_write_that_ran_unheard_does_not_run_again() {
+    let mut pair = Pair::start();
+    let front = Front::start(|_| {});
+    let relay = Relay::to(pair.primary().address());
+    front.point_at_address(1, relay.address());
+    let mut client = front.client();
+    assert_eq!(client.ask("INCR n"), ":1\r\n");
+    relay.mute();
+    client.say(&["INCR n", "APPEND log x"]);
+    let ran = || {
+        pair.replica()
+            .command(&["GET", "log"])
+            .is_ok_and(|log| log == "x")
+    };
+    until(PATIENCE, "the writes to be replicated", ran).unwrap();
+    pair.take_over(Change::Kill, &front, |_| {});
+    for reply in client.texts(2) {
+        assert!(reply.starts_with(UNKNOWN), "{reply}");
+    }
+    assert_eq!(client.ask("GET n"), "$1\r\n2\r\n");
+    assert_eq!(client.ask("STRLEN log"), ":1\r\n");
 }
 
 /// Trap 20: whoever waits for an element goes on waiting, at the next primary.

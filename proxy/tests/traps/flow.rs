@@ -6,8 +6,8 @@ use std::thread;
 
 use socket2::SockRef;
 
-use crate::alike;
 use crate::support::{Front, command, primary};
+use crate::{alike, both};
 
 /// Traps 5 and 6: a client's requests run in the order in which it sent them.
 #[test]
@@ -93,6 +93,26 @@ fn a_slow_reader_holds_up_nobody() {
         assert_eq!(slow.reply().len(), (1 << 20) + "$1048576\r\n\r\n".len());
     }
     assert_eq!(slow.ask("PING"), "+PONG\r\n");
+}
+
+/// Trap 29: nor does it wait for itself. Common libraries write a whole pipeline before they read.
+#[test]
+fn whoever_reads_only_after_it_has_said_all_gets_every_reply() {
+    both(&[], |stage| {
+        let mut client = stage.client();
+        for n in 0..=255u8 {
+            client.send(&command(&[b"ECHO", &[b'a' + n % 26; 64 << 10]]));
+        }
+        for n in 0..=255u8 {
+            let reply = client.reply();
+            assert_eq!(
+                reply.len(),
+                (64 << 10) + "$65536\r\n\r\n".len(),
+                "reply {n}"
+            );
+            assert_eq!(reply[100], b'a' + n % 26);
+        }
+    });
 }
 
 /// Trap 30: whoever leaves before its replies come leaves gaps that nobody falls into.

@@ -56,10 +56,19 @@ impl Log {
         self.broke_off.get_or_insert(reason.to_owned());
     }
 
+    /// Adds what is no case of the suite, but failed all the same.
+    pub(super) fn insert_failure(&mut self, name: &str, message: String) {
+        let case = Case {
+            name: name.to_owned(),
+            repetition: 0,
+        };
+        self.cases.push((case, Outcome::Failed(message)));
+    }
+
     /// The case that hung, if one did.
     pub(super) fn hung(&self) -> Option<&Case> {
-        let (case, outcome) = self.cases.last()?;
-        (*outcome == Outcome::Hung).then_some(case)
+        let mut cases = self.cases.iter();
+        cases.find_map(|(case, outcome)| (*outcome == Outcome::Hung).then_some(case))
     }
 
     /// Adds cases that hung in earlier runs, and that this one therefore left out.

@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, anyhow};
 use bellwether_testkit::{Boot, Options, Process, Program, Redis, ports, until};
 
 use super::{
@@ -29,7 +29,7 @@ const PORTS_BELOW_BASE: u16 = 32;
 
 /// Cases that look at the server's process although nothing says so, and leave its configuration
 /// changed where they break off, so that the cases behind them fail.
-const LEFT_OUT: [&str; 1] = ["SRANDMEMBER with a dict containing long chain"];
+pub(super) const LEFT_OUT: [&str; 1] = ["SRANDMEMBER with a dict containing long chain"];
 
 /// What the suite connects to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,6 +51,25 @@ pub(super) struct Runner {
 }
 
 impl Runner {
+    /// Removes what an earlier call of the program has left of a unit.
+    ///
+    /// # Errors
+    ///
+    /// When it is there and cannot be removed.
+    pub(super) fn remove_logs(&self, unit: &str) -> Result<()> {
+        match self.kept(unit) {
+            Some(kept) if kept.exists() => fs::remove_dir_all(&kept)
+                .with_context(|| format!("cannot remove {}", kept.display())),
+            _ => Ok(()),
+        }
+    }
+
+    /// Where the logs of a unit are left, if they are.
+    fn kept(&self, unit: &str) -> Option<PathBuf> {
+        let keep = self.keep.as_ref()?;
+        Some(keep.join(unit.replace('/', "__")))
+    }
+
     /// Runs a unit; `name` tells its logs from those of its other runs. Where a case hangs, the unit
     /// runs again without it, so that those behind it have their say too.
     ///
@@ -78,14 +97,13 @@ impl Runner {
     /// Runs a unit without some cases, against a fresh server.
     fn once(&self, unit: &str, route: Route, name: &str, without: &[Case]) -> Result<Log> {
         let place = self.suite.lay_out()?;
-        let logs = match &self.keep {
-            Some(keep) => keep.join(unit.replace('/', "__")).join(name),
+        let logs = match self.kept(unit) {
+            Some(kept) => kept.join(name),
             None => place.path().join("logs"),
         };
-        remove_logs(&logs)?;
         fs::create_dir_all(&logs).with_context(|| format!("cannot create {}", logs.display()))?;
         let server = server(&logs)?;
-        let (port, _proxy) = match route {
+        let (port, proxy) = match route {
             Route::Direct => (server.port(), None),
             Route::Proxy => self.front(server.address(), &logs)?,
         };
@@ -98,6 +116,9 @@ impl Runner {
         let mut log = Log::read(&String::from_utf8_lossy(&text));
         if let Err(error) = ended {
             log.cut(&format!("{error:#}"));
+        }
+        if let Some(status) = proxy.map_or(Ok(None), |mut proxy| proxy.exit_status())? {
+            log.insert_failure("(the proxy goes on)", format!("it ended: {status}"));
         }
         Ok(log)
     }
@@ -113,16 +134,15 @@ impl Runner {
             .log(logs.join("proxy.log"))
             .spawn()?;
         let what = format!("{} to listen", self.proxy.display());
-        let ended = until(Duration::from_secs(30), &what, || {
+        let listens = until(Duration::from_secs(30), &what, || {
             match proxy.exit_status() {
-                Ok(None) => TcpStream::connect(address).map(|_| None),
-                ended => Ok(Some(ended)),
+                Ok(None) => TcpStream::connect(address).map(|_| Ok(())),
+                Ok(Some(status)) => Ok(Err(anyhow!("the proxy ended: {status}"))),
+                Err(error) => Ok(Err(error)),
             }
         })?;
-        if let Some(status) = ended {
-            let said = fs::read_to_string(logs.join("proxy.log")).unwrap_or_default();
-            bail!("the proxy ended: {:?}\n{said}", status?);
-        }
+        let said = || fs::read_to_string(logs.join("proxy.log")).unwrap_or_default();
+        listens.with_context(said)?;
         Ok((port, Some(proxy)))
     }
 }
@@ -159,12 +179,4 @@ fn suite(unit: &str, place: &Path, port: u16, without: &[Case]) -> Result<Progra
         program = program.args(["--skiptest", case]);
     }
     Ok(program)
-}
-
-/// Of an earlier run: logs are appended to.
-fn remove_logs(logs: &Path) -> Result<()> {
-    if logs.exists() {
-        fs::remove_dir_all(logs).with_context(|| format!("cannot remove {}", logs.display()))?;
-    }
-    Ok(())
 }
