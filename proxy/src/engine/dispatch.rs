@@ -227,6 +227,8 @@ impl Engine {
             Input::Ended => return Step::Took(bytes.len()),
             Input::Relay => return self.relay(id, bytes),
             Input::Stream => return self.stream(id, bytes),
+            // What it waits for may change what may follow.
+            Input::Requests if session.pending.is_some() => return Step::Wait,
             Input::Requests | Input::Skip => {}
         }
         match session.scanner.scan(bytes) {

@@ -294,9 +294,6 @@ impl Engine {
             return;
         };
         session.half_closed = true;
-        // As in Redis, which would otherwise hand to nobody what the command was waiting for.
-        session.gone |= session.blocks() || session.subscriptions.is_some();
-        session.gone |= matches!(session.input, Input::Relay | Input::Stream);
         self.touch_client(id);
     }
 

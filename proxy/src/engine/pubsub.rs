@@ -32,6 +32,10 @@ impl Subscriptions {
         self.names[space as usize].len()
     }
 
+    fn len(&self) -> usize {
+        self.names.iter().map(BTreeSet::len).sum()
+    }
+
     fn is_empty(&self) -> bool {
         self.names.iter().all(BTreeSet::is_empty)
     }
@@ -148,7 +152,7 @@ impl Engine {
     }
 
     /// Who has leased the link, if it lives.
-    fn lessee(&self, id: LinkId) -> Option<ClientId> {
+    pub(super) fn lessee(&self, id: LinkId) -> Option<ClientId> {
         let Owner::Leased(client) = self.links.get(id.0)?.owner else {
             return None;
         };
@@ -226,7 +230,7 @@ impl Engine {
                 requests.extend_from_slice(&super::profile::request(&words));
             }
         }
-        subscriptions.restoring = subscriptions.names.iter().map(BTreeSet::len).sum();
+        subscriptions.restoring = subscriptions.len();
         self.push_own(now, link, &requests, Kind::Resubscribe);
     }
 
@@ -238,7 +242,10 @@ impl Engine {
             link.release();
         }
         self.stats.resubscribed += 1;
-        self.tell(client, b">2\r\n$12\r\nresubscribed\r\n+messages may have been missed\r\n");
+        let subscriptions = self.session(client).subscriptions.as_ref();
+        let all = subscriptions.map_or(0, |subscriptions| subscriptions.len());
+        let notice = format!(">2\r\n$12\r\nresubscribed\r\n:{all}\r\n");
+        self.tell(client, notice.as_bytes());
     }
 
     /// Subscriptions that were lost with their link need no command to be made again.

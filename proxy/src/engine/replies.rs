@@ -229,7 +229,9 @@ impl Engine {
             return self.take_push(now, id, frame);
         }
         let link = self.links.get(id.0).expect("a link that sends");
-        let entry = *link.awaited().ok_or(Garbage)?;
+        let Some(entry) = link.awaited().copied() else {
+            return self.unasked(id, frame);
+        };
         if entry.kind.is_own() {
             return self.take_own(now, id, entry.kind, frame);
         }
@@ -256,6 +258,16 @@ impl Engine {
         } else {
             self.deliver(now, id, client, entry, frame);
         }
+        Ok(())
+    }
+
+    /// A reply without a request. Only who runs commands that are not known may cause such.
+    fn unasked(&mut self, id: LinkId, frame: &[u8]) -> Result<(), Garbage> {
+        let client = self.lessee(id).ok_or(Garbage)?;
+        if !self.session(client).sticky {
+            return Err(Garbage);
+        }
+        self.tell(client, frame);
         Ok(())
     }
 

@@ -295,11 +295,15 @@ impl Session {
             && self.inbox.is_empty()
     }
 
-    /// Whether it waits for what may never come.
-    pub(super) fn blocks(&self) -> bool {
-        matches!(
+    /// Whether it waits for what may never come. When its client has ended its half, it is closed,
+    /// as in Redis, which would otherwise hand to nobody what it was waiting for.
+    pub(super) fn waits_for_more(&self) -> bool {
+        let blocks = matches!(
             self.pending.as_deref(),
             Some(Pending::Blocking(_) | Pending::Alone | Pending::Denied(_))
-        )
+        );
+        blocks
+            || self.subscriptions.is_some()
+            || matches!(self.input, Input::Relay | Input::Stream)
     }
 }

@@ -84,10 +84,7 @@ impl Engine {
             .sessions
             .iter_mut()
             .filter(|session| {
-                let waits = session.blocks()
-                    || session.subscriptions.is_some()
-                    || session.input == Input::Relay;
-                !waits && now.saturating_duration_since(session.heard) >= timeout
+                !session.waits_for_more() && now.saturating_duration_since(session.heard) >= timeout
             })
             .map(|session| {
                 session.gone = true;
@@ -102,7 +99,7 @@ impl Engine {
     #[inline]
     fn settle_client(&mut self, now: Instant, id: ClientId) {
         let session = self.sessions.get_mut(id.0).expect("a session that lives");
-        if session.gone {
+        if session.gone || session.half_closed && session.waits_for_more() {
             return self.remove(now, id);
         }
         if !session.closing && !session.has_nothing_waiting() {
