@@ -10,7 +10,7 @@ use std::time::{Duration, Instant};
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::runtime;
 use tokio::sync::{oneshot, watch};
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::commands::Commands;
 use crate::config::ProxyConfig;
@@ -86,7 +86,7 @@ impl Proxy {
                 shared: Arc::clone(&shared),
                 stats: Arc::clone(&stats),
             };
-            let (thread, ended) = spawn(assignment, Ends(tell_end.clone()))?;
+            let (thread, ended) = spawn(assignment, config.batch, Ends(tell_end.clone()))?;
             Ok(Worker {
                 thread,
                 ended,
@@ -159,6 +159,7 @@ impl Drop for Ends {
 
 fn spawn(
     assignment: Assignment,
+    batch: bool,
     ends: Ends,
 ) -> io::Result<(JoinHandle<()>, oneshot::Receiver<()>)> {
     let runtime = runtime::Builder::new_current_thread()
@@ -167,6 +168,9 @@ fn spawn(
     let (end, ended) = oneshot::channel();
     let thread = thread::Builder::new().name("proxy".into()).spawn(move || {
         let _ends = ends;
+        if batch {
+            run_as_batch();
+        }
         // One task reads from many sockets: the budget per task would cut its turns short.
         let served = tokio::task::unconstrained(driver::run(assignment));
         if let Err(error) = runtime.block_on(served) {
@@ -178,6 +182,24 @@ fn spawn(
         let _ = end.send(());
     })?;
     Ok((thread, ended))
+}
+
+/// Lets this thread wait for others that run, instead of interrupting them when it wakes up.
+fn run_as_batch() {
+    #[cfg(target_os = "linux")]
+    {
+        use thread_priority::{
+            NormalThreadSchedulePolicy, ThreadPriority, ThreadSchedulePolicy,
+            set_thread_priority_and_policy, thread_native_id,
+        };
+        let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
+        // Half of the scale is niceness 0.
+        let half = 50u8.try_into().expect("a value of the scale");
+        let priority = ThreadPriority::Crossplatform(half);
+        if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, policy) {
+            warn!(?error, "a worker keeps its scheduling policy");
+        }
+    }
 }
 
 /// One listener for each worker, all on one port.
