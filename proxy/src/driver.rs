@@ -21,7 +21,7 @@ use crate::commands::Commands;
 use crate::engine::{Action, Conn, Engine, LinkId, Settings, TOO_MANY_CLIENTS};
 use crate::ready::{Readiness, ReadyList};
 use crate::socket::Socket;
-use crate::stats::Published;
+use crate::stats::Board;
 use crate::topology::{Topology, Upstream};
 
 /// Bytes of one read.
@@ -58,7 +58,9 @@ pub(crate) struct Assignment {
     /// When to have ended at the latest, once it is to end. Dropping the sender means: now.
     pub(crate) stop: watch::Receiver<Option<Instant>>,
     pub(crate) shared: Arc<Shared>,
-    pub(crate) stats: Arc<Published>,
+    /// Where it publishes what it does, as which of the workers.
+    pub(crate) board: Arc<Board>,
+    pub(crate) worker: usize,
 }
 
 struct Driver {
@@ -69,7 +71,6 @@ struct Driver {
     connect_timeout: Duration,
     list: Arc<ReadyList>,
     shared: Arc<Shared>,
-    stats: Arc<Published>,
     scratch: Box<[u8]>,
     /// Kept for their memory.
     ready: Vec<Arc<Readiness>>,
@@ -96,11 +97,11 @@ pub(crate) async fn run(assignment: Assignment) -> io::Result<()> {
         connecting: JoinSet::new(),
         list: Arc::default(),
         shared: assignment.shared,
-        stats: assignment.stats,
         scratch: vec![0; READ].into(),
         ready: Vec::new(),
         actions: Vec::new(),
     };
+    driver.engine.publish_on(assignment.board, assignment.worker);
     let list = Arc::clone(&driver.list);
     let mut timer = Timer::new();
     let mut last = None;
@@ -151,7 +152,7 @@ pub(crate) async fn run(assignment: Assignment) -> io::Result<()> {
             tokio::task::yield_now().await;
         }
     }
-    driver.stats.store(driver.engine.stats());
+    driver.engine.publish_counts();
     Ok(())
 }
 
@@ -299,7 +300,7 @@ impl Driver {
             }
             self.actions = actions;
         }
-        self.stats.store(self.engine.stats());
+        self.engine.publish_counts();
     }
 
     fn act(&mut self, action: Action) {

@@ -65,5 +65,5 @@ mod topology;
 pub use config::{Balance, Credentials, Password, ProxyConfig, ReadFrom};
 pub use error::Error;
 pub use proxy::Proxy;
-pub use stats::Stats;
+pub use stats::{Bucket, FamilyStats, Stats, UpstreamRole, UpstreamState, UpstreamStats};
 pub use topology::{Topology, Upstream};

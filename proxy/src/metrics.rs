@@ -1,30 +1,154 @@
 //! How long requests take, for each family of commands.
 
+use std::array;
+
 use crate::commands::Family;
 
 /// The buckets of a histogram: bucket `n` counts what took less than 2^n µs, and not less than the
-/// one before.
+/// one before. The last one counts all the rest, from 4 s on.
 pub(crate) const BUCKETS: usize = 24;
+
+/// How long requests of one family took.
+#[derive(Debug, Default, Clone, Copy)]
+pub(crate) struct Latencies {
+    pub(crate) buckets: [u64; BUCKETS],
+    /// In all.
+    pub(crate) micros: u64,
+}
 
 /// Latencies of one worker.
 #[derive(Debug, Clone)]
 pub(crate) struct Metrics {
-    families: [[u64; BUCKETS]; Family::ALL.len()],
+    families: [Latencies; Family::ALL.len()],
 }
 
 impl Default for Metrics {
     fn default() -> Self {
         Self {
-            families: [[0; BUCKETS]; Family::ALL.len()],
+            families: array::from_fn(|_| Latencies::default()),
         }
     }
 }
 
 impl Metrics {
-    /// So many requests were answered after so long.
+    /// So many requests were answered, each after so long.
     #[inline]
-    pub(crate) fn answered(&mut self, family: Family, micros: u32) {
+    pub(crate) fn answered(&mut self, family: Family, micros: u32, requests: u32) {
         let bucket = (u32::BITS - micros.leading_zeros()) as usize;
-        self.families[family as usize][bucket.min(BUCKETS - 1)] += 1;
+        let latencies = &mut self.families[family as usize];
+        latencies.buckets[bucket.min(BUCKETS - 1)] += u64::from(requests);
+        latencies.micros += u64::from(micros) * u64::from(requests);
+    }
+
+    pub(crate) fn add(&mut self, other: &Self) {
+        for (sum, other) in self.families.iter_mut().zip(&other.families) {
+            for (sum, other) in sum.buckets.iter_mut().zip(&other.buckets) {
+                *sum += other;
+            }
+            sum.micros += other.micros;
+        }
+    }
+
+    pub(crate) fn families(&self) -> impl Iterator<Item = (Family, &Latencies)> {
+        Family::ALL.into_iter().zip(&self.families)
+    }
+}
+
+/// Adjacent answers to requests that were given to a link at one time and are of one family: most
+/// answers follow one like that, and cost a comparison and an addition.
+#[derive(Debug)]
+pub(crate) struct Run {
+    family: Family,
+    at: u32,
+    requests: u32,
+}
+
+impl Run {
+    pub(crate) fn new() -> Self {
+        Self {
+            family: Family::Generic,
+            at: 0,
+            requests: 0,
+        }
+    }
+
+    /// A request is answered that was sent `at` that time of the engine's clock, which stands at
+    /// `clock`.
+    #[inline]
+    pub(crate) fn add(&mut self, metrics: &mut Metrics, family: Family, at: u32, clock: u32) {
+        if (family, at) != (self.family, self.at) {
+            self.end(metrics, clock);
+            (self.family, self.at) = (family, at);
+        }
+        self.requests += 1;
+    }
+
+    /// Counts what was not yet.
+    #[inline]
+    pub(crate) fn end(&mut self, metrics: &mut Metrics, clock: u32) {
+        let requests = std::mem::take(&mut self.requests);
+        if requests > 0 {
+            metrics.answered(self.family, clock.wrapping_sub(self.at), requests);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn counted(metrics: &Metrics, family: Family) -> Vec<(usize, u64)> {
+        let buckets = metrics.families[family as usize].buckets;
+        buckets
+            .into_iter()
+            .enumerate()
+            .filter(|(_, n)| *n > 0)
+            .collect()
+    }
+
+    #[test]
+    fn a_bucket_ends_before_its_power_of_two() {
+        let mut metrics = Metrics::default();
+        for micros in [0, 1, 2, 3, 4, 1023, 1024, (1 << 22) - 1, 1 << 22, u32::MAX] {
+            metrics.answered(Family::List, micros, 1);
+        }
+        let wanted = [
+            (0, 1),
+            (1, 1),
+            (2, 2),
+            (3, 1),
+            (10, 1),
+            (11, 1),
+            (22, 1),
+            (23, 2),
+        ];
+        assert_eq!(counted(&metrics, Family::List), wanted);
+        assert_eq!(counted(&metrics, Family::Set), []);
+    }
+
+    #[test]
+    fn runs_count_each_request_once() {
+        let mut metrics = Metrics::default();
+        let mut run = Run::new();
+        let clock = 5;
+        let answers = [
+            (Family::String, u32::MAX),
+            (Family::String, u32::MAX),
+            (Family::Hash, u32::MAX),
+            (Family::String, 4),
+            (Family::String, 1),
+        ];
+        for (family, at) in answers {
+            run.add(&mut metrics, family, at, clock);
+        }
+        run.end(&mut metrics, clock);
+        run.end(&mut metrics, clock);
+        // The clock has wrapped: 6 µs.
+        assert_eq!(counted(&metrics, Family::String), [(1, 1), (3, 3)]);
+        assert_eq!(counted(&metrics, Family::Hash), [(3, 1)]);
+        assert_eq!(
+            metrics.families[Family::String as usize].micros,
+            6 + 6 + 1 + 4
+        );
     }
 }

@@ -17,7 +17,7 @@ use crate::config::ProxyConfig;
 use crate::driver::{self, Assignment, Shared};
 use crate::engine::Settings;
 use crate::error::Error;
-use crate::stats::{Published, Stats};
+use crate::stats::{Board, FamilyStats, Stats, UpstreamStats};
 use crate::topology::Topology;
 
 /// Clients that may wait to be accepted, as the system allows.
@@ -32,6 +32,7 @@ pub struct Proxy {
     local_addr: SocketAddr,
     stop: watch::Sender<Option<Instant>>,
     ended: watch::Receiver<bool>,
+    board: Arc<Board>,
     workers: Vec<Worker>,
 }
 
@@ -39,7 +40,6 @@ pub struct Proxy {
 struct Worker {
     thread: JoinHandle<()>,
     ended: oneshot::Receiver<()>,
-    stats: Arc<Published>,
 }
 
 impl Proxy {
@@ -74,8 +74,8 @@ impl Proxy {
             local_only: config.local_only,
             clients,
         });
-        let start = |listener| {
-            let stats = Arc::new(Published::default());
+        let board = Arc::new(Board::new(config.workers));
+        let start = |(worker, listener)| {
             let assignment = Assignment {
                 settings: Settings::from(&config),
                 commands: Arc::clone(&commands),
@@ -84,22 +84,20 @@ impl Proxy {
                 topologies: topologies.clone(),
                 stop: stopped.clone(),
                 shared: Arc::clone(&shared),
-                stats: Arc::clone(&stats),
+                board: Arc::clone(&board),
+                worker,
             };
             let (thread, ended) = spawn(assignment, config.batch, Ends(tell_end.clone()))?;
-            Ok(Worker {
-                thread,
-                ended,
-                stats,
-            })
+            Ok(Worker { thread, ended })
         };
-        let workers: Result<Vec<_>, io::Error> = listeners.into_iter().map(start).collect();
+        let workers: Result<Vec<_>, io::Error> = listeners.into_iter().enumerate().map(start).collect();
         let workers = workers.map_err(Error::Worker)?;
         info!(address = %local_addr, workers = workers.len(), "proxy listens");
         Ok(Self {
             local_addr,
             stop,
             ended,
+            board,
             workers,
         })
     }
@@ -113,11 +111,20 @@ impl Proxy {
     /// What was done so far.
     #[must_use]
     pub fn stats(&self) -> Stats {
-        let mut sum = Stats::default();
-        for worker in &self.workers {
-            worker.stats.add_to(&mut sum);
-        }
-        sum
+        self.board.stats()
+    }
+
+    /// How long servers took to answer, for each family of commands; families that nobody used are
+    /// among them. Up to a second old.
+    #[must_use]
+    pub fn families(&self) -> Vec<FamilyStats> {
+        self.board.families()
+    }
+
+    /// The servers that the topology names, the primary first. Up to a second old.
+    #[must_use]
+    pub fn upstreams(&self) -> Vec<UpstreamStats> {
+        self.board.upstreams()
     }
 
     /// Waits until a worker has ended although nobody asked for it: a defect. Its clients are cut,

@@ -226,21 +226,6 @@ impl Engine {
         true
     }
 
-    /// INFO: the server's, and a section about the proxy.
-    pub(super) fn send_info(
-        &mut self,
-        now: Instant,
-        id: ClientId,
-        request: &[u8],
-        spec: Spec,
-    ) -> bool {
-        self.send(now, id, request, Kind::Read, spec)
-    }
-
-    pub(super) fn with_section(&mut self, _: ClientId, _: &[u8]) -> Option<Vec<u8>> {
-        None
-    }
-
     /// A command of the SCAN family: its cursor goes back to the server that issued it.
     pub(super) fn send_scan(
         &mut self,

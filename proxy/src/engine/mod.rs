@@ -18,6 +18,7 @@
 mod buffer;
 mod dispatch;
 mod failover;
+mod info;
 mod lease;
 mod link;
 mod local;
@@ -27,6 +28,7 @@ mod profile;
 mod pubsub;
 mod replies;
 mod route;
+mod seen;
 mod server;
 mod session;
 mod settle;
@@ -45,6 +47,7 @@ use std::time::{Duration, Instant};
 
 use bellwether_resp::{Limits, RequestScanner};
 
+use buffer::Spares;
 use link::{Link, Phase};
 use profile::Profiles;
 use server::Server;
@@ -60,7 +63,7 @@ use server::ServerId;
 use crate::commands::Commands;
 use crate::config::{Balance, ProxyConfig, ReadFrom};
 use crate::metrics::Metrics;
-use crate::stats::Stats;
+use crate::stats::{Board, Stats};
 use crate::topology::{Topology, Upstream};
 
 /// One client's connection. Numbers are never used again.
@@ -104,6 +107,7 @@ pub(crate) struct Settings {
     pub(crate) connect_timeout: Duration,
     pub(crate) idle_timeout: Option<Duration>,
     pub(crate) session_buffer: usize,
+    pub(crate) session_output: usize,
     pub(crate) replay_buffer: usize,
     pub(crate) worker_buffer: usize,
     pub(crate) output_buffer: usize,
@@ -128,6 +132,7 @@ impl From<&ProxyConfig> for Settings {
             connect_timeout: config.connect_timeout,
             idle_timeout: config.idle_timeout,
             session_buffer: config.session_buffer,
+            session_output: config.session_output,
             replay_buffer: config.replay_buffer,
             worker_buffer: config.worker_buffer,
             output_buffer: config.output_buffer,
@@ -184,6 +189,7 @@ pub(crate) struct Engine {
     bytes: usize,
     /// Bytes that all sessions are to be sent.
     out_bytes: usize,
+    spares: Spares,
     stopping: bool,
     began: Instant,
     numbers: Arc<AtomicU64>,
@@ -191,6 +197,11 @@ pub(crate) struct Engine {
     actions: Vec<Action>,
     stats: Stats,
     metrics: Metrics,
+    /// Where both are published, and as whose.
+    board: Arc<Board>,
+    worker: usize,
+    /// Nothing was there when that was done last.
+    resting: bool,
 }
 
 impl Engine {
@@ -226,12 +237,16 @@ impl Engine {
             dedicated: 0,
             bytes: 0,
             out_bytes: 0,
+            spares: Spares::default(),
             stopping: false,
             began: now,
             numbers,
             actions: Vec::new(),
             stats: Stats::default(),
             metrics: Metrics::default(),
+            board: Arc::new(Board::new(1)),
+            worker: 0,
+            resting: true,
         }
     }
 
@@ -283,8 +298,14 @@ impl Engine {
     pub(crate) fn received(&mut self, now: Instant, conn: Conn, bytes: &[u8]) {
         self.check_until(now);
         match conn {
-            Conn::Client(id) => self.client_bytes(now, id, bytes),
-            Conn::Upstream(id) => self.link_bytes(now, id, bytes),
+            Conn::Client(id) => {
+                self.stats.client_bytes_in += bytes.len() as u64;
+                self.client_bytes(now, id, bytes);
+            }
+            Conn::Upstream(id) => {
+                self.stats.server_bytes_in += bytes.len() as u64;
+                self.link_bytes(now, id, bytes);
+            }
         }
     }
 
@@ -322,11 +343,15 @@ impl Engine {
     pub(crate) fn written(&mut self, conn: Conn, n: usize) {
         match conn {
             Conn::Client(id) => {
+                self.stats.client_bytes_out += n as u64;
                 let Some(session) = self.sessions.get_mut(id.0) else {
                     return;
                 };
                 session.out.consume(n);
                 self.out_bytes -= n;
+                if session.out.is_empty() {
+                    self.spares.take_back(&mut session.out);
+                }
                 let link = session.at.filter(|_| session.leased);
                 let waits = !session.inbox.is_empty() || !session.held.is_empty();
                 if session.closing || session.paused || waits {
@@ -336,7 +361,10 @@ impl Engine {
                     self.touch_link(link);
                 }
             }
-            Conn::Upstream(id) => self.link_written(id, n),
+            Conn::Upstream(id) => {
+                self.stats.server_bytes_out += n as u64;
+                self.link_written(id, n);
+            }
         }
     }
 
@@ -365,7 +393,8 @@ impl Engine {
     /// When to call [`Engine::settle`] at the latest.
     pub(crate) fn wake_at(&self) -> Option<Instant> {
         let timer = self.timers.first().map(|(at, _)| *at);
-        let sweep = (self.sessions.len() + self.links.len() > 0).then_some(self.sweep_at);
+        let rests = self.resting && self.is_at_rest();
+        let sweep = (!rests).then_some(self.sweep_at);
         let suspect = self.suspect.filter(|_| !self.stuck.is_empty());
         let retry = self.retry.filter(|_| !self.stuck.is_empty());
         [timer, self.until, suspect, retry, self.writes_paused, sweep].into_iter().flatten().min()
@@ -391,12 +420,17 @@ impl Engine {
         self.stuck.iter().filter(unread).copied().collect()
     }
 
+    #[cfg(test)]
     pub(crate) fn stats(&self) -> &Stats {
         &self.stats
     }
 
     pub(crate) fn is_empty(&self) -> bool {
         self.stats.clients == 0
+    }
+
+    fn is_at_rest(&self) -> bool {
+        self.sessions.len() + self.links.len() == 0
     }
 
     // Bookkeeping.

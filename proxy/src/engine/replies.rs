@@ -10,6 +10,7 @@ use super::link::{Entry, Fate, Kind, Link, Owner, Phase};
 use super::planted::{Bug, planted};
 use super::session::{Held, Pending};
 use super::{ClientId, Engine, LinkId, texts};
+use crate::metrics::Run;
 
 /// From so many bytes on a reply that has come in part is delivered as it comes.
 const PARTIAL: usize = 1 << 10;
@@ -109,6 +110,7 @@ impl Engine {
             return 0;
         }
         let mut at = 0;
+        let mut run = Run::new();
         while at < bytes.len()
             && let Some(Entry { client, .. }) = link.entries.front().copied()
             && let Some(client) = client
@@ -135,12 +137,13 @@ impl Engine {
                 at += len;
                 replies += 1;
                 let entry = link.pop();
-                self.metrics.answered(entry.family, clock.wrapping_sub(entry.at));
+                run.add(&mut self.metrics, entry.family, entry.at, clock);
             }
             if replies == 0 {
                 break;
             }
             if let Some(session) = session {
+                self.spares.lend(&mut session.out);
                 session.out.extend(&bytes[from..at]);
                 session.answered(replies, at - from);
                 session.since = None;
@@ -152,6 +155,7 @@ impl Engine {
             }
         }
         link.release();
+        run.end(&mut self.metrics, clock);
         if link.phase == Phase::Retiring {
             self.touch_link(id);
         }
@@ -348,7 +352,7 @@ impl Engine {
     ) {
         let ok = frame[0] != b'-';
         if !entry.mute {
-            match self.rewritten(client, entry.kind, frame, ok) {
+            match self.rewritten(now, client, entry.kind, frame, ok) {
                 Some(other) => self.tell(client, &other),
                 None => self.tell(client, frame),
             }
@@ -359,6 +363,7 @@ impl Engine {
     /// What the client gets instead of this reply.
     fn rewritten(
         &mut self,
+        now: Instant,
         client: ClientId,
         kind: Kind,
         frame: &[u8],
@@ -371,7 +376,10 @@ impl Engine {
         }
         match session.pending.as_deref()? {
             Pending::Denied(answer) => Some(answer.to_vec()),
-            Pending::Info if ok => self.with_section(client, frame),
+            Pending::Info { section } if ok => {
+                let section = *section;
+                self.with_section(now, frame, section)
+            }
             Pending::Scan(server) if ok => {
                 let server = *server;
                 self.with_mark(server, frame)
@@ -398,7 +406,7 @@ impl Engine {
                 session.transaction = None;
             }
         }
-        self.metrics.answered(entry.family, clock.wrapping_sub(entry.at));
+        self.metrics.answered(entry.family, clock.wrapping_sub(entry.at), 1);
         link.pop();
         link.release();
         self.touch_link(id);

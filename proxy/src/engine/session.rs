@@ -61,8 +61,8 @@ pub(super) enum Pending {
     Unstick,
     /// So many confirmations are to come.
     Subscription(u32),
-    /// The reply gets a section about the proxy.
-    Info,
+    /// INFO: the reply gets the number of the proxy's clients and, if asked for, a section about it.
+    Info { section: bool },
     /// The cursor in the reply gets the mark of this server.
     Scan(ServerId),
     /// Other workers are asked.
@@ -236,11 +236,11 @@ impl Session {
 
     /// Whether it may give requests to links now.
     #[inline]
-    pub(super) fn may_send(&self, session_buffer: usize) -> bool {
+    pub(super) fn may_send(&self, session_output: usize) -> bool {
         self.pending.is_none()
             && self.returned.is_empty()
             && !self.closing
-            && self.out.len() < session_buffer
+            && self.out.len() < session_output
     }
 
     /// Whether its link holds state for it.
@@ -256,6 +256,9 @@ impl Session {
     #[inline]
     pub(super) fn allowance(&self, session_buffer: usize) -> u32 {
         let most = match self.reply_size {
+            // It reads slowly: it is not stopped, since it may write before it reads, but others
+            // need not suffer.
+            _ if self.out.len() >= session_buffer => 1,
             0 => FIRST_UNANSWERED,
             size => u32::try_from(session_buffer / size as usize + 1)
                 .unwrap_or(MOST_UNANSWERED)

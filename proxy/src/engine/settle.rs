@@ -76,6 +76,7 @@ impl Engine {
         self.cool(now);
         self.warm(now);
         self.probe(now);
+        self.publish();
         let Some(timeout) = self.settings.idle_timeout else {
             return;
         };
@@ -191,7 +192,7 @@ impl Engine {
 
     pub(super) fn may_read_client(&mut self, id: ClientId) -> bool {
         let crowded = self.is_crowded();
-        let most = self.settings.session_buffer;
+        let (most, most_out) = (self.settings.session_buffer, self.settings.session_output);
         let Some(session) = self.sessions.get_mut(id.0) else {
             return false;
         };
@@ -199,7 +200,7 @@ impl Engine {
         let may = !session.closing
             && !starves
             && session.inbox.len() < most
-            && session.out.len() < most;
+            && session.out.len() < most_out;
         session.paused = !may;
         if starves {
             self.starved.push(id);
