@@ -81,10 +81,13 @@ pub struct ProxyConfig {
     /// Whether clients of other machines are refused with Redis's own error, as in its protected
     /// mode. Default no.
     pub local_only: bool,
-    /// Bytes of one session that may wait in each direction: requests for the server, and replies
-    /// for the client. Beyond, the proxy stops reading from the other side. Default 1 MiB, at
-    /// least 128 KiB. One read, at most 64 KiB, may come on top.
+    /// Bytes of requests of one client that may wait. Beyond, the proxy stops reading from it.
+    /// Default 1 MiB, at least 128 KiB. One read, at most 64 KiB, may come on top.
     pub session_buffer: usize,
+    /// Bytes of replies that one client may leave unread before the proxy stops reading from it. From
+    /// [`session_buffer`](Self::session_buffer) on its commands run one at a time only. Default
+    /// 64 MiB: some clients write a long pipeline before they read.
+    pub session_output: usize,
     /// Bytes of requests that were sent and not answered, kept for each connection to a server, to
     /// be sent again if the server refuses them or is lost. Of requests beyond, a refusal is
     /// delivered as it is, and a loss as an unknown outcome. Default 8 MiB.
@@ -144,6 +147,7 @@ impl ProxyConfig {
             max_clients: 10_000,
             local_only: false,
             session_buffer: 1 << 20,
+            session_output: 64 << 20,
             replay_buffer: 8 << 20,
             worker_buffer: 64 << 20,
             output_buffer: 256 << 20,
@@ -171,8 +175,10 @@ impl ProxyConfig {
             "session_buffer must be at least 131072 bytes"
         } else if self.worker_buffer < self.session_buffer {
             "worker_buffer must not be smaller than session_buffer"
-        } else if self.output_buffer < self.session_buffer {
-            "output_buffer must not be smaller than session_buffer"
+        } else if self.session_output < self.session_buffer {
+            "session_output must not be smaller than session_buffer"
+        } else if self.output_buffer < self.session_output {
+            "output_buffer must not be smaller than session_output"
         } else if self.pool_max == 0 {
             "pool_max must be at least 1"
         } else if self.pool_warm > self.pool_idle || self.pool_idle > self.pool_max {

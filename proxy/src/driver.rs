@@ -19,6 +19,7 @@ use tracing::{debug, trace, warn};
 
 use crate::commands::Commands;
 use crate::engine::{Action, Conn, Engine, LinkId, Settings, TOO_MANY_CLIENTS};
+use crate::scripts::Scripts;
 use crate::ready::{Readiness, ReadyList};
 use crate::socket::Socket;
 use crate::stats::Board;
@@ -53,6 +54,8 @@ pub(crate) struct Assignment {
     pub(crate) commands: Arc<Commands>,
     /// Numbers the clients of all workers.
     pub(crate) numbers: Arc<AtomicU64>,
+    /// Known to all workers.
+    pub(crate) scripts: Arc<Scripts>,
     pub(crate) listener: std::net::TcpListener,
     pub(crate) topologies: watch::Receiver<Arc<Topology>>,
     /// When to have ended at the latest, once it is to end. Dropping the sender means: now.
@@ -91,6 +94,7 @@ pub(crate) async fn run(assignment: Assignment) -> io::Result<()> {
             assignment.settings,
             assignment.commands,
             assignment.numbers,
+            assignment.scripts,
         ),
         clients: Vec::new(),
         links: Vec::new(),

@@ -58,6 +58,7 @@ mod error;
 mod metrics;
 mod proxy;
 mod ready;
+mod scripts;
 mod socket;
 mod stats;
 mod topology;

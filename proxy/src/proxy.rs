@@ -17,6 +17,7 @@ use crate::config::ProxyConfig;
 use crate::driver::{self, Assignment, Shared};
 use crate::engine::Settings;
 use crate::error::Error;
+use crate::scripts::Scripts;
 use crate::stats::{Board, FamilyStats, Stats, UpstreamStats};
 use crate::topology::Topology;
 
@@ -68,6 +69,7 @@ impl Proxy {
         let commands = Commands::new(&config.renames).map_err(Error::Renames)?;
         let commands = Arc::new(commands);
         let numbers = Arc::new(AtomicU64::new(0));
+        let scripts = Arc::new(Scripts::default());
         let clients = AtomicUsize::new(0);
         let shared = Arc::new(Shared {
             max_clients: config.max_clients,
@@ -80,6 +82,7 @@ impl Proxy {
                 settings: Settings::from(&config),
                 commands: Arc::clone(&commands),
                 numbers: Arc::clone(&numbers),
+                scripts: Arc::clone(&scripts),
                 listener,
                 topologies: topologies.clone(),
                 stop: stopped.clone(),

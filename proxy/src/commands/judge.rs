@@ -111,6 +111,8 @@ fn state(name: &str) -> Option<Treat> {
         "monitor" => Treat::Monitor,
         "sync" | "psync" | "replconf" => Treat::Relay,
         "shutdown" => Treat::Shutdown,
+        "script|load" => Treat::ScriptLoad,
+        "script|flush" => Treat::ScriptFlush,
         _ if is_in(&ALONE, name) => Treat::Alone,
         _ if is_in(&STICKY, name) => Treat::Sticky,
         _ if name.starts_with("client|") => Treat::Client,

@@ -19,6 +19,9 @@ pub(crate) enum Treat {
     Plain,
     /// As `Plain`, but a refusal may come from inside the script, after effects.
     Script,
+    /// SCRIPT LOAD, which the proxy remembers, and SCRIPT FLUSH, which makes it forget.
+    ScriptLoad,
+    ScriptFlush,
     /// Waits in the server until there is something or its timeout has passed.
     Blocking {
         timeout: TimeoutArg,

@@ -46,29 +46,41 @@ impl Buffer {
         }
     }
 
-    /// Drops `n` bytes from `at` on.
-    pub(crate) fn remove(&mut self, at: usize, n: usize) {
-        if at == 0 {
-            return self.consume(n);
-        }
-        let from = self.start + at;
-        self.bytes.drain(from..from + n);
-    }
-
-    /// Keeps the first `n` bytes only.
-    pub(crate) fn truncate(&mut self, n: usize) {
-        self.bytes.truncate(self.start + n);
-        if self.is_empty() {
-            self.clear();
-        }
-    }
-
     pub(crate) fn clear(&mut self) {
         self.start = 0;
         if self.bytes.capacity() > KEEP {
             self.bytes = Vec::new();
         } else {
             self.bytes.clear();
+        }
+    }
+}
+
+/// Memory that one buffer does not need now, for another that does. So those who are idle hold none.
+#[derive(Debug, Default)]
+pub(crate) struct Spares(Vec<Vec<u8>>);
+
+/// How many pieces of memory are kept.
+const SPARES: usize = 64;
+
+impl Spares {
+    /// Gives an empty buffer memory, if it has none.
+    #[inline]
+    pub(crate) fn lend(&mut self, to: &mut Buffer) {
+        if to.bytes.capacity() == 0
+            && let Some(spare) = self.0.pop()
+        {
+            to.bytes = spare;
+        }
+    }
+
+    /// Takes the memory of an empty buffer.
+    #[inline]
+    pub(crate) fn take_back(&mut self, from: &mut Buffer) {
+        let memory = std::mem::take(&mut from.bytes);
+        from.start = 0;
+        if self.0.len() < SPARES && memory.capacity() > 0 {
+            self.0.push(memory);
         }
     }
 }
@@ -84,9 +96,7 @@ mod tests {
         buffer.consume(4);
         buffer.extend(b"gh");
         assert_eq!(buffer.as_slice(), b"efgh");
-        buffer.truncate(3);
-        assert_eq!(buffer.as_slice(), b"efg");
-        buffer.consume(3);
+        buffer.consume(4);
         assert!(buffer.is_empty());
     }
 
@@ -96,6 +106,17 @@ mod tests {
         buffer.extend(&vec![0; KEEP * 2]);
         buffer.consume(KEEP * 2);
         assert_eq!(buffer.bytes.capacity(), 0);
+    }
+
+    #[test]
+    fn memory_goes_from_one_to_another() {
+        let (mut spares, mut one, mut other) = <(Spares, Buffer, Buffer)>::default();
+        one.extend(&[1; 100]);
+        one.consume(100);
+        spares.take_back(&mut one);
+        assert_eq!(one.bytes.capacity(), 0);
+        spares.lend(&mut other);
+        assert!(other.is_empty() && other.bytes.capacity() >= 100);
     }
 
     #[test]

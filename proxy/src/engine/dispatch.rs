@@ -1,6 +1,7 @@
 //! From a client's bytes to requests, and each to where it belongs.
 
 use std::borrow::Cow;
+use std::collections::VecDeque;
 use std::time::Instant;
 
 use bytes::BytesMut;
@@ -41,7 +42,9 @@ impl Engine {
             used = self.take_requests(now, id, bytes);
         }
         if used < bytes.len() {
-            self.session(id).inbox.extend(&bytes[used..]);
+            let session = self.sessions.get_mut(id.0).expect("a session that lives");
+            self.spares.lend(&mut session.inbox);
+            session.inbox.extend(&bytes[used..]);
             self.recount(id);
             self.touch_client(id);
         }
@@ -78,7 +81,13 @@ impl Engine {
         let mut inbox = std::mem::take(&mut self.session(id).inbox);
         let used = self.take_requests(now, id, inbox.as_slice());
         inbox.consume(used);
-        self.session(id).inbox = inbox;
+        let session = self.sessions.get_mut(id.0).expect("a session that lives");
+        if inbox.is_empty() {
+            self.spares.take_back(&mut inbox);
+            session.held = VecDeque::new();
+            session.returned = Vec::new();
+        }
+        session.inbox = inbox;
         self.recount(id);
     }
 
@@ -145,9 +154,10 @@ impl Engine {
         let session = self.sessions.get(id.0)?;
         let plain = session.input == Input::Requests
             && !session.leased
+            && session.transaction.is_none()
             && session.admitted
             && session.replies == Replies::On
-            && session.may_send(self.settings.session_buffer);
+            && session.may_send(self.settings.session_output);
         if !plain || self.suspect.is_some() || self.writes_paused.is_some() {
             return None;
         }
@@ -286,7 +296,7 @@ impl Engine {
             return Step::Wait;
         }
         let spec = self.scanned_spec(id, bytes, false);
-        let most = self.settings.session_buffer;
+        let most = self.settings.session_output;
         let session = self.session(id);
         let kind = match spec.treat {
             _ if !session.admitted => return self.refuse_large(id, bytes),
@@ -379,7 +389,7 @@ impl Engine {
         again: Option<Again>,
     ) -> bool {
         let session = self.sessions.get(id.0).expect("a session that lives");
-        if !session.may_send(self.settings.session_buffer) {
+        if !session.may_send(self.settings.session_output) {
             return false;
         }
         let local = matches!(spec.treat, Treat::Quit | Treat::Reset);
@@ -416,6 +426,15 @@ impl Engine {
                 self.send(now, id, request, kind, spec)
             }
             Treat::Script => self.send(now, id, request, Kind::Script, spec),
+            Treat::ScriptLoad => {
+                let body = super::arguments(request).pop().unwrap_or_default();
+                let pending = Pending::Script(body.into());
+                self.send_alone(now, id, request, Kind::Query, spec, pending)
+            }
+            Treat::ScriptFlush => {
+                self.scripts.forget();
+                self.send(now, id, request, Kind::Write, spec)
+            }
             Treat::Blocking { timeout } => {
                 self.send_blocking(now, id, request, spec, timeout, again)
             }
@@ -556,7 +575,9 @@ impl Engine {
     /// Adds to what the client is sent.
     pub(super) fn tell(&mut self, id: ClientId, bytes: &[u8]) {
         self.out_bytes += bytes.len();
-        self.session(id).out.extend(bytes);
+        let session = self.sessions.get_mut(id.0).expect("a session that lives");
+        self.spares.lend(&mut session.out);
+        session.out.extend(bytes);
         self.touch_client(id);
     }
 

@@ -1,6 +1,9 @@
 //! Commands that speak of the proxy and its clients, not of the server.
 
+use std::sync::Arc;
 use std::time::Instant;
+
+use bellwether_resp::Limits;
 
 use super::link::Kind;
 use super::profile::Change;
@@ -37,6 +40,28 @@ impl Engine {
         true
     }
 
+    /// What one may send who has just connected: little, as in Redis, if that must authenticate.
+    pub(super) fn stranger_limits(&self) -> Limits {
+        match self.settings.password.is_some() || self.needs_auth {
+            true => texts::UNADMITTED,
+            false => Limits::default(),
+        }
+    }
+
+    /// Whether the server knows who has not authenticated there is known now.
+    pub(super) fn learn_whether_auth_is_needed(&mut self, needed: bool) {
+        if self.needs_auth == needed || self.settings.password.is_some() {
+            return;
+        }
+        self.needs_auth = needed;
+        let limits = self.stranger_limits();
+        for session in self.sessions.iter_mut() {
+            if Arc::ptr_eq(&session.profile, &self.profile) {
+                session.scanner.set_limits(limits);
+            }
+        }
+    }
+
     /// `password`, or `default password`.
     fn admits(&self, credentials: &[Vec<u8>]) -> bool {
         let password = match credentials {
@@ -51,7 +76,7 @@ impl Engine {
     fn admit(&mut self, id: ClientId) {
         let session = self.session(id);
         session.admitted = true;
-        session.scanner.set_limits(bellwether_resp::Limits::default());
+        session.scanner.set_limits(Limits::default());
     }
 
     /// HELLO of a client that authenticates at the proxy: the server does not get the password.
@@ -118,11 +143,13 @@ impl Engine {
         if self.session(id).leased {
             self.leave_lease(now, id);
         }
-        let profile = std::sync::Arc::clone(&self.profile);
+        let profile = Arc::clone(&self.profile);
         let admitted = self.settings.password.is_none();
+        let limits = self.stranger_limits();
         let session = self.session(id);
         session.profile = profile;
         session.admitted = admitted;
+        session.scanner.set_limits(limits);
         session.transaction = None;
         (session.watching, session.dirty, session.sticky) = (false, false, false);
         session.subscriptions = None;

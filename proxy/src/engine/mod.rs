@@ -63,6 +63,7 @@ use server::ServerId;
 use crate::commands::Commands;
 use crate::config::{Balance, ProxyConfig, ReadFrom};
 use crate::metrics::Metrics;
+use crate::scripts::Scripts;
 use crate::stats::{Board, Stats};
 use crate::topology::{Topology, Upstream};
 
@@ -171,6 +172,8 @@ pub(crate) struct Engine {
     suspect: Option<Instant>,
     /// The server takes no writes until then, or until CLIENT UNPAUSE, as a client asked it to.
     writes_paused: Option<Instant>,
+    /// The server does not know who has not authenticated.
+    needs_auth: bool,
     /// A server may be connected again then.
     retry: Option<Instant>,
 
@@ -193,6 +196,7 @@ pub(crate) struct Engine {
     stopping: bool,
     began: Instant,
     numbers: Arc<AtomicU64>,
+    scripts: Arc<Scripts>,
     /// Actions that were decided between two turns.
     actions: Vec<Action>,
     stats: Stats,
@@ -210,6 +214,7 @@ impl Engine {
         settings: Settings,
         commands: Arc<Commands>,
         numbers: Arc<AtomicU64>,
+        scripts: Arc<Scripts>,
     ) -> Self {
         let mut profiles = Profiles::default();
         let profile = profiles.intern(settings.profile.clone());
@@ -227,6 +232,7 @@ impl Engine {
             until: None,
             suspect: None,
             writes_paused: None,
+            needs_auth: false,
             retry: None,
             touched_clients: VecDeque::new(),
             touched_links: VecDeque::new(),
@@ -241,6 +247,7 @@ impl Engine {
             stopping: false,
             began: now,
             numbers,
+            scripts,
             actions: Vec::new(),
             stats: Stats::default(),
             metrics: Metrics::default(),
@@ -273,7 +280,7 @@ impl Engine {
             library_version: Box::default(),
         };
         let admitted = self.settings.password.is_none();
-        let limits = if admitted { Limits::default() } else { texts::UNADMITTED };
+        let limits = self.stranger_limits();
         let profile = Arc::clone(&self.profile);
         let key = self.sessions.insert(|key| {
             let mut session = Session::new(ClientId(key), identity, profile, limits, now);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use bellwether_resp::Value;
+use bellwether_resp::{Limits, Value};
 use bytes::Bytes;
 use tracing::debug;
 
@@ -248,6 +248,16 @@ impl Engine {
             self.touch_link(id);
             return Ok(());
         };
+        if entry.kind == Kind::Script
+            && frame.starts_with(b"-NOSCRIPT ")
+            && let Some(script) = link.awaited_bytes().and_then(|bytes| self.with_body(bytes))
+        {
+            self.give_back(id, client, Some(None), &[]);
+            if let Some(Held::Request { bytes, .. }) = self.session(client).returned.last_mut() {
+                *bytes = script;
+            }
+            return Ok(());
+        }
         let refused = is_refused(entry.kind, frame);
         let known = link.awaited_bytes().is_some();
         if refused && known && entry.kind.trusts_refusal() {
@@ -263,6 +273,24 @@ impl Engine {
             self.deliver(now, id, client, entry, frame);
         }
         Ok(())
+    }
+
+    /// The same EVALSHA as an EVAL, if the script is known to the proxy.
+    fn with_body(&self, request: &[u8]) -> Option<Box<[u8]>> {
+        let words = super::arguments(request);
+        let (name, rest) = words.split_first()?;
+        let name: &[u8] = match name.to_ascii_uppercase().as_slice() {
+            b"EVALSHA" => b"EVAL",
+            b"EVALSHA_RO" => b"EVAL_RO",
+            _ => return None,
+        };
+        let (digest, rest) = rest.split_first()?;
+        let body = self.scripts.body(digest)?;
+        let words: Vec<&[u8]> = [name, &body]
+            .into_iter()
+            .chain(rest.iter().map(Vec::as_slice))
+            .collect();
+        Some(Box::from(&super::profile::request(&words)[..]))
     }
 
     /// A reply without a request. Only who runs commands that are not known may cause such.
@@ -412,20 +440,35 @@ impl Engine {
         self.touch_link(id);
         if let Some(client) = entry.client.filter(|client| self.sessions.get(client.0).is_some()) {
             if let Some(pending) = self.session(client).pending.take() {
-                self.complete(id, client, *pending, ok);
+                self.complete(id, client, *pending, frame, ok);
             }
             self.touch_client(client);
         }
     }
 
     /// What a session waited for has come.
-    fn complete(&mut self, id: LinkId, client: ClientId, pending: Pending, ok: bool) {
+    fn complete(
+        &mut self,
+        id: LinkId,
+        client: ClientId,
+        pending: Pending,
+        frame: &[u8],
+        ok: bool,
+    ) {
         match pending {
             Pending::Setting(change) if ok => {
                 let profile = self.session(client).profile.with(&change);
                 let profile = self.profiles.intern(profile);
+                if profile.is_authenticated() && self.session(client).admitted {
+                    self.session(client).scanner.set_limits(Limits::default());
+                }
                 self.session(client).profile = std::sync::Arc::clone(&profile);
                 self.links.get_mut(id.0).expect("a leased link").profile = profile;
+            }
+            Pending::Script(body) if ok => {
+                if let Some(digest) = frame.strip_prefix(b"$40\r\n").and_then(|d| d.get(..40)) {
+                    self.scripts.learn(digest, &body);
+                }
             }
             Pending::Sticky if ok => self.session(client).sticky = true,
             Pending::Unstick if ok => self.session(client).sticky = false,
@@ -471,7 +514,7 @@ impl Engine {
                     **pending = Pending::Denied(frame.into());
                 }
             }
-            Kind::Overlay => self.overlay(frame),
+            Kind::Overlay => self.overlay(id, frame),
             Kind::Probe => self.probed(now, server, frame),
             _ => {}
         }
@@ -479,7 +522,13 @@ impl Engine {
         Ok(())
     }
 
-    fn overlay(&mut self, frame: &[u8]) {
+    fn overlay(&mut self, id: LinkId, frame: &[u8]) {
+        let of_strangers = self.links.get(id.0).is_some_and(|link| {
+            std::sync::Arc::ptr_eq(&link.profile, &self.profile) && !link.profile.is_authenticated()
+        });
+        if of_strangers {
+            self.learn_whether_auth_is_needed(frame.starts_with(b"-NOAUTH"));
+        }
         if let Ok(reply) = Value::decode(&Bytes::copy_from_slice(frame)) {
             self.commands = std::sync::Arc::new(self.commands.overlay(&reply));
         }

@@ -65,6 +65,8 @@ pub(super) enum Pending {
     Info { section: bool },
     /// The cursor in the reply gets the mark of this server.
     Scan(ServerId),
+    /// The reply names this script.
+    Script(Box<[u8]>),
     /// Other workers are asked.
     Control,
 }
