@@ -4,6 +4,7 @@
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
 use bellwether_testkit::Program;
@@ -21,7 +22,9 @@ const IOREDIS: &str = "ioredis@5";
 /// # Errors
 /// Why there is none: Python is missing, or the registry does not answer.
 pub(crate) fn python() -> Result<Program, String> {
-    let dir = made("python", "python3", REDIS_PY, |dir| {
+    // A registry that does not answer one test is not asked by the next one.
+    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let steps = |dir: &Path| {
         let pip = Program::new(dir.join("bin/python"))
             .args([
                 "-m",
@@ -32,7 +35,9 @@ pub(crate) fn python() -> Result<Program, String> {
             ])
             .args(["--retries", "1", REDIS_PY]);
         vec![Program::new("python3").args(["-m", "venv"]).arg(dir), pip]
-    })?;
+    };
+    let made = MADE.get_or_init(|| made("python", "python3", REDIS_PY, steps));
+    let dir = made.clone()?;
     Ok(Program::new(dir.join("bin/python")))
 }
 
@@ -41,7 +46,8 @@ pub(crate) fn python() -> Result<Program, String> {
 /// # Errors
 /// Why there is none: Node.js or npm is missing, or the registry does not answer.
 pub(crate) fn node() -> Result<Program, String> {
-    let dir = made("node", "node", IOREDIS, |dir| {
+    static MADE: OnceLock<Result<PathBuf, String>> = OnceLock::new();
+    let steps = |dir: &Path| {
         let npm = Program::new("npm")
             .args([
                 "install",
@@ -53,7 +59,9 @@ pub(crate) fn node() -> Result<Program, String> {
             .arg(dir)
             .arg(IOREDIS);
         vec![npm]
-    })?;
+    };
+    let made = MADE.get_or_init(|| made("node", "node", IOREDIS, steps));
+    let dir = made.clone()?;
     Ok(Program::new("node").env("NODE_PATH", dir.join("node_modules")))
 }
 

@@ -5,7 +5,7 @@ pub(crate) mod pair;
 pub(crate) mod relay;
 pub(crate) mod wire;
 
-use std::io::{Read, Write};
+use std::io::{ErrorKind, Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpStream};
 use std::sync::Arc;
 use std::time::Duration;
@@ -180,6 +180,8 @@ impl Client {
                     return None;
                 }
                 Ok(n) => self.unread.extend(&buffer[..n]),
+                // Closed while something of ours was on its way.
+                Err(error) if error.kind() == ErrorKind::ConnectionReset => return None,
                 Err(error) => panic!("no reply: {error}"),
             }
         }
