@@ -5,6 +5,7 @@
 //! | `GET /livez` | 200 while the node's main loop is alive, otherwise 503 |
 //! | `GET /readyz` | 200, or 503 with a line that says why not |
 //! | `GET /status` | 200 with the JSON that the application gave |
+//! | `GET /metrics` | 200 with what the application says to [`Admin::with_metrics`], else 404 |
 //! | `POST /switchover` | hands leadership over to the fittest peer; `?to=NAME` to a certain one |
 //!
 //! A switchover is answered with 200 and `{"from","to","took_ms"}`; 409 if the application refused

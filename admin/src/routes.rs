@@ -1,10 +1,10 @@
-use std::{sync::Arc, time::Duration};
+use std::{fmt, sync::Arc, time::Duration};
 
 use axum::{
     Json, Router,
     body::HttpBody,
     extract::{Query, Request, State},
-    http::StatusCode,
+    http::{StatusCode, header::CONTENT_TYPE},
     response::{IntoResponse, Response},
     routing::{get, post},
 };
@@ -21,16 +21,21 @@ use crate::{Report, SwitchoverDone, SwitchoverRequest};
 /// take well under a second; what takes this long has failed or hangs.
 pub(crate) const SWITCHOVER_TIMEOUT: Duration = Duration::from_secs(10);
 
-const ROUTES: &str = "GET /livez, GET /readyz, GET /status, POST /switchover[?to=NAME]";
+const ROUTES: &str =
+    "GET /livez, GET /readyz, GET /status, GET /metrics, POST /switchover[?to=NAME]";
+/// That of Prometheus's text format.
+const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 pub(crate) fn router(
     report: watch::Receiver<Arc<Report>>,
     switchovers: mpsc::Sender<SwitchoverRequest>,
+    metrics: Metrics,
 ) -> Router {
     Router::new()
         .route("/livez", get(livez))
         .route("/readyz", get(readyz))
         .route("/status", get(status))
+        .route("/metrics", get(self::metrics))
         .route("/switchover", post(switchover))
         .fallback(unknown)
         .method_not_allowed_fallback(wrong_method)
@@ -38,6 +43,7 @@ pub(crate) fn router(
             report,
             switchovers,
             turn: Arc::new(Semaphore::new(1)),
+            metrics,
         })
 }
 
@@ -47,6 +53,29 @@ struct Node {
     switchovers: mpsc::Sender<SwitchoverRequest>,
     /// Held by the switchover under way.
     turn: Arc<Semaphore>,
+    metrics: Metrics,
+}
+
+/// What the application shows at `/metrics`.
+#[derive(Clone, Default)]
+pub(crate) struct Metrics(Option<Arc<Render>>);
+
+type Render = dyn Fn() -> String + Send + Sync;
+
+impl Metrics {
+    pub(crate) fn new(render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        Self(Some(Arc::new(render)))
+    }
+}
+
+impl fmt::Debug for Metrics {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.0.is_some() {
+            "Metrics(..)"
+        } else {
+            "Metrics"
+        })
+    }
 }
 
 impl Node {
@@ -78,6 +107,16 @@ async fn readyz(State(node): State<Node>) -> Result<Line, Line> {
 async fn status(State(node): State<Node>) -> Response {
     let report = node.report.borrow().clone();
     Json(&report.status).into_response()
+}
+
+async fn metrics(State(node): State<Node>) -> Result<Response, Line> {
+    match &node.metrics.0 {
+        Some(render) => Ok(([(CONTENT_TYPE, METRICS_TYPE)], render()).into_response()),
+        None => {
+            let reason = "this node shows no metrics";
+            Err(Line(StatusCode::NOT_FOUND, reason.to_owned()))
+        }
+    }
 }
 
 /// A parameter that is misspelt would hand over to just anyone, so unknown ones are refused.
@@ -191,6 +230,7 @@ mod tests {
             report,
             switchovers,
             turn: turn.clone(),
+            metrics: Metrics::default(),
         };
 
         let refusal = ask(&node).await.unwrap_err();

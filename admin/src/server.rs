@@ -16,7 +16,7 @@ use tracing::{debug, warn};
 
 use crate::{
     Error, Report, SwitchoverRequest,
-    routes::{SWITCHOVER_TIMEOUT, router},
+    routes::{Metrics, SWITCHOVER_TIMEOUT, router},
 };
 
 /// More connections than any set of probes, dashboards and operators keeps open at once.
@@ -53,6 +53,7 @@ impl AdminConfig {
 pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
+    metrics: Metrics,
 }
 
 impl Admin {
@@ -68,13 +69,26 @@ impl Admin {
         };
         let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
         let address = listener.local_addr().map_err(listen)?;
-        Ok(Self { listener, address })
+        Ok(Self {
+            listener,
+            address,
+            metrics: Metrics::default(),
+        })
     }
 
     /// Where it listens, with the port that the system chose.
     #[must_use]
     pub fn local_addr(&self) -> SocketAddr {
         self.address
+    }
+
+    /// Shows at `/metrics` what `render` says at each request, in Prometheus's text format.
+    ///
+    /// It is called on the thread that serves the request, so it must be quick.
+    #[must_use]
+    pub fn with_metrics(mut self, render: impl Fn() -> String + Send + Sync + 'static) -> Self {
+        self.metrics = Metrics::new(render);
+        self
     }
 
     /// Answers until `shutdown` completes; requests under way then have 2 seconds to end.
@@ -91,7 +105,7 @@ impl Admin {
         switchovers: mpsc::Sender<SwitchoverRequest>,
         shutdown: impl Future<Output = ()>,
     ) {
-        let router = router(report, switchovers);
+        let router = router(report, switchovers, self.metrics);
         let (ending, ended) = watch::channel(());
         let mut connections = Connections::default();
         let mut shutdown = pin!(shutdown);

@@ -5,7 +5,14 @@
     reason = "a test fails where its scene cannot be set"
 )]
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::Duration,
+};
 
 use bellwether_admin::{Admin, AdminConfig, Report, SwitchoverDone, SwitchoverRequest};
 use serde_json::json;
@@ -37,11 +44,15 @@ fn report(live: bool, ready: Result<(), &str>) -> Arc<Report> {
 }
 
 async fn node() -> Node {
+    node_of(|admin| admin).await
+}
+
+async fn node_of(change: impl FnOnce(Admin) -> Admin) -> Node {
     let (reports, receiver) = watch::channel(report(true, Ok(())));
     let (switchovers, requests) = mpsc::channel(1);
     let (stop, stopped) = oneshot::channel::<()>();
     let config = AdminConfig::new("127.0.0.1:0".parse().unwrap());
-    let admin = Admin::bind(config).await.unwrap();
+    let admin = change(Admin::bind(config).await.unwrap());
     Node {
         address: admin.local_addr(),
         reports,
@@ -121,6 +132,28 @@ async fn status_is_the_applications_json() {
     let (code, body) = ask(node.address, "GET /status").await;
     let body: serde_json::Value = serde_json::from_str(&body).unwrap();
     assert_eq!((code, body), (200, json!({ "role": "primary", "term": 7 })));
+}
+
+#[tokio::test]
+async fn metrics_are_the_applications_text_of_the_moment() {
+    let counted = Arc::new(AtomicU32::new(0));
+    let count = Arc::clone(&counted);
+    let render = move || format!("asked_total {}\n", count.fetch_add(1, Ordering::SeqCst) + 1);
+    let node = node_of(|admin| admin.with_metrics(render)).await;
+    for n in 1..=2 {
+        let request = b"GET /metrics HTTP/1.1\r\nHost: node\r\n\r\n";
+        let answer = rest(send(node.address, request).await).await;
+        assert!(answer.contains("text/plain; version=0.0.4"), "{answer}");
+        assert_eq!(split(&answer), (200, format!("asked_total {n}\n")));
+    }
+    assert_eq!(ask(node.address, "POST /metrics").await.0, 405);
+}
+
+#[tokio::test]
+async fn without_metrics_there_are_none() {
+    let node = node().await;
+    let none = (404, "this node shows no metrics\n".to_owned());
+    assert_eq!(ask(node.address, "GET /metrics").await, none);
 }
 
 #[tokio::test]

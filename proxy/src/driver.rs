@@ -21,6 +21,7 @@ use crate::commands::Commands;
 use crate::engine::{Action, Conn, Engine, LinkId, Settings, TOO_MANY_CLIENTS};
 use crate::scripts::Scripts;
 use crate::ready::{Readiness, ReadyList};
+use crate::record::record;
 use crate::socket::Socket;
 use crate::stats::Board;
 use crate::topology::{Topology, Upstream};
@@ -57,6 +58,8 @@ pub(crate) struct Assignment {
     /// Known to all workers.
     pub(crate) scripts: Arc<Scripts>,
     pub(crate) listener: std::net::TcpListener,
+    /// Where that listens.
+    pub(crate) listen: SocketAddr,
     pub(crate) topologies: watch::Receiver<Arc<Topology>>,
     /// When to have ended at the latest, once it is to end. Dropping the sender means: now.
     pub(crate) stop: watch::Receiver<Option<Instant>>,
@@ -87,6 +90,7 @@ struct Driver {
 pub(crate) async fn run(assignment: Assignment) -> io::Result<()> {
     let mut listener = Some(TcpListener::from_std(assignment.listener)?);
     let (mut topologies, mut stop) = (assignment.topologies, assignment.stop);
+    let mut recording = JoinSet::new();
     let mut driver = Driver {
         connect_timeout: assignment.settings.connect_timeout,
         engine: Engine::new(
@@ -105,6 +109,10 @@ pub(crate) async fn run(assignment: Assignment) -> io::Result<()> {
         ready: Vec::new(),
         actions: Vec::new(),
     };
+    if assignment.worker == 0 {
+        let record = record(Arc::clone(&assignment.board), assignment.listen);
+        recording.spawn(record);
+    }
     driver.engine.publish_on(assignment.board, assignment.worker);
     let list = Arc::clone(&driver.list);
     let mut timer = Timer::new();

@@ -58,6 +58,7 @@ mod error;
 mod metrics;
 mod proxy;
 mod ready;
+mod record;
 mod scripts;
 mod socket;
 mod stats;

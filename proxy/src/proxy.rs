@@ -84,6 +84,7 @@ impl Proxy {
                 numbers: Arc::clone(&numbers),
                 scripts: Arc::clone(&scripts),
                 listener,
+                listen: local_addr,
                 topologies: topologies.clone(),
                 stop: stopped.clone(),
                 shared: Arc::clone(&shared),

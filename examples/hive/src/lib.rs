@@ -22,6 +22,7 @@ use bellwether_replication::{
 };
 use bellwether_resp::Credentials;
 use bytes::Bytes;
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinError, JoinSet},
@@ -45,6 +46,12 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let mut tasks = Tasks::new();
     tokio::pin!(stop);
 
+    // What the proxies record from the start on; a process has one recorder.
+    let recorded = settings
+        .admin_listen
+        .map(|_| PrometheusBuilder::new().install_recorder())
+        .transpose()
+        .context("metrics cannot be recorded")?;
     // Clients and probes are answered from the start, though not served yet.
     let outlets = Outlets::new();
     let proxies = Proxies::start(&settings, &outlets)?;
@@ -52,7 +59,8 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     if let Some(listen) = settings.admin_listen {
         let admin = Admin::bind(AdminConfig::new(listen))
             .await
-            .context("--admin-listen")?;
+            .context("--admin-listen")?
+            .with_metrics(move || recorded.as_ref().map_or_else(String::new, |all| all.render()));
         let reports = outlets.reports.subscribe();
         tasks.spawn(async move {
             admin.run(reports, requests, std::future::pending()).await;
