@@ -4,19 +4,35 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::time::Instant;
 
+use bellwether_resp::RequestScanner;
 use bytes::BytesMut;
 
 use super::link::{Entry, Kind, Lane};
 use super::lease::Lease;
+use super::route::Replica;
+use super::server::ServerId;
 use super::session::{Held, Input, Pending, Replies, Session};
 use super::{ClientId, Engine, LinkId, texts};
-use crate::commands::{Reads, Spec, TimeoutArg, Treat};
+use crate::commands::{Commands, Reads, Spec, TimeoutArg, Treat};
+use crate::config::ReadFrom;
 
 /// What became of the bytes at hand.
 enum Step {
     Took(usize),
     /// They must wait.
     Wait,
+}
+
+/// The next whole command, and what it is.
+#[inline]
+fn next_command(
+    scanner: &mut RequestScanner,
+    commands: &Commands,
+    bytes: &[u8],
+) -> Option<(usize, Spec)> {
+    let len = scanner.scan(bytes).ok()??;
+    let spec = commands.find(scanner.arg(bytes, 0)?, scanner.arg(bytes, 1))?;
+    Some((len, spec))
 }
 
 /// A request that is dispatched again.
@@ -148,10 +164,16 @@ impl Engine {
         at
     }
 
-    /// The shared link that this session's plain commands go to now, and whether it is a replica's.
+    /// The shared link that this session's plain commands go to now. While reads are split, that
+    /// depends on the first one, which is then returned as well.
     #[inline]
-    fn fast_link(&self, id: ClientId) -> Option<(LinkId, bool)> {
-        let session = self.sessions.get(id.0)?;
+    fn fast_link(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        bytes: &[u8],
+    ) -> Option<(LinkId, Option<(usize, Spec)>)> {
+        let session = self.sessions.get_mut(id.0)?;
         let plain = session.input == Input::Requests
             && !session.leased
             && session.transaction.is_none()
@@ -162,51 +184,78 @@ impl Engine {
             return None;
         }
         let primary = self.primary?;
+        let mut first = None;
         let link = match session.at {
             Some(at) => at,
-            None if self.splits_reads() => return None,
-            None => self
-                .server(primary)
-                .shared(&session.profile, Lane::Plain)?,
+            None if self.settings.read_from != ReadFrom::Primary => {
+                let (len, spec) = next_command(&mut session.scanner, &self.commands, bytes)?;
+                first = Some((len, spec));
+                self.split_link(now, id, primary, spec)?
+            }
+            None => self.primary_link(id, primary)?,
         };
         let link = self.links.get(link.0)?;
-        (link.is_ready() && !link.is_congested()).then_some((link.id, link.server != primary))
+        (link.is_ready() && !link.is_congested()).then_some((link.id, first))
+    }
+
+    /// Where a session that awaits no answers has this command run.
+    #[inline]
+    fn split_link(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        primary: ServerId,
+        spec: Spec,
+    ) -> Option<LinkId> {
+        if spec.treat != Treat::Plain {
+            return None;
+        }
+        if spec.reads == Reads::Anywhere && self.splits_reads() {
+            match self.replica_link(now, id) {
+                Replica::Link(link) => return Some(link),
+                Replica::Soon => return None,
+                Replica::None => {}
+            }
+        }
+        self.primary_link(id, primary)
+    }
+
+    #[inline]
+    fn primary_link(&self, id: ClientId, primary: ServerId) -> Option<LinkId> {
+        let profile = &self.sessions.get(id.0)?.profile;
+        self.server(primary).shared(profile, Lane::Plain)
     }
 
     /// Takes plain commands, as long as they come, to a shared link.
     #[inline]
     fn take_plain(&mut self, now: Instant, id: ClientId, bytes: &[u8]) -> usize {
-        let Some((link, replica)) = self.fast_link(id) else {
+        let Some((link, mut first)) = self.fast_link(now, id, bytes) else {
             return 0;
         };
         let clock = self.micros(now);
         let session = self.sessions.get_mut(id.0).expect("a session that lives");
         let link = self.links.get_mut(link.0).expect("a ready link");
+        let replica = Some(link.server) != self.primary;
         let mut left = session.allowance(self.settings.session_buffer);
         let before = left;
         let mut at = 0;
         while left > 0 && at < bytes.len() {
-            let rest = &bytes[at..];
-            let Ok(Some(len)) = session.scanner.scan(rest) else {
+            let next = first
+                .take()
+                .or_else(|| next_command(&mut session.scanner, &self.commands, &bytes[at..]));
+            let Some((len, spec)) = next else {
                 break;
             };
-            let Some(name) = session.scanner.arg(rest, 0) else {
+            if spec.treat != Treat::Plain || replica && spec.reads != Reads::Anywhere {
                 break;
-            };
-            let Some(spec) = self.commands.find(name, session.scanner.arg(rest, 1)) else {
-                break;
-            };
-            let kind = match spec.treat {
-                Treat::Plain if spec.reads == Reads::No => {
+            }
+            let kind = match spec.reads {
+                Reads::No => {
                     session.wrote = Some(link.server);
                     Kind::Write
                 }
-                Treat::Plain => Kind::Read,
-                _ => break,
+                Reads::PrimaryOnly | Reads::Anywhere => Kind::Read,
             };
-            if replica && spec.reads != Reads::Anywhere {
-                break;
-            }
             link.entries.push_back(Entry {
                 client: Some(id),
                 len,
@@ -232,6 +281,7 @@ impl Engine {
 
     /// Takes the next request, or as much of it as is there.
     fn take_next(&mut self, now: Instant, id: ClientId, bytes: &[u8]) -> Step {
+        let needs_auth = self.needs_auth.or(self.settings.password.as_ref().map(|_| true));
         let session = self.session(id);
         match session.input {
             Input::Ended => return Step::Took(bytes.len()),
@@ -239,6 +289,11 @@ impl Engine {
             Input::Stream => return self.stream(id, bytes),
             // What it waits for may change what may follow.
             Input::Requests if session.pending.is_some() => return Step::Wait,
+            // What it may send depends on that.
+            Input::Requests if needs_auth.is_none() => {
+                self.stick(now, id);
+                return Step::Wait;
+            }
             Input::Requests | Input::Skip => {}
         }
         match session.scanner.scan(bytes) {

@@ -40,11 +40,12 @@ impl Engine {
         let Some(link) = self.links.get(id.0) else {
             return;
         };
+        let (server, owner) = (link.server, link.owner);
         if matches!(link.phase, Phase::Connecting(_) | Phase::Greeting(_)) {
-            let server = link.server;
             let at = self.server_mut(server).failed(now);
             self.retry_at(at);
         }
+        self.server_lost(now, server, owner);
         self.lose_link(now, id);
     }
 
@@ -209,9 +210,10 @@ impl Engine {
         };
         match link.phase {
             Phase::Connecting(by) if by <= now => {
-                let server = link.server;
+                let (server, owner) = (link.server, link.owner);
                 let at = self.server_mut(server).failed(now);
                 self.retry_at(at);
+                self.server_lost(now, server, owner);
                 self.abandon(now, id);
             }
             Phase::Doomed => self.abandon(now, id),
@@ -220,9 +222,10 @@ impl Engine {
                 link.draining = true;
                 self.actions.push(super::Action::Drain(id));
             }
-            Phase::Retiring if !link.is_busy() => {
+            Phase::Retiring(_) if !link.is_busy() => {
                 self.close_link(id);
             }
+            Phase::Retiring(by) if by <= now => self.abandon(now, id),
             _ => {}
         }
     }

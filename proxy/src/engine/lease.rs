@@ -150,6 +150,7 @@ impl Engine {
         self.server_mut(server).succeeded();
         match owner {
             Owner::Idle if self.server(server).current => self.server_mut(server).idle.push(id),
+            Owner::Probe => self.probe_at = Some(self.began),
             _ => {}
         }
         self.touch_link(id);

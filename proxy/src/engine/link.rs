@@ -26,8 +26,8 @@ pub(super) enum Phase {
     Greeting(u32),
     /// It takes requests.
     Ready,
-    /// Its replica is not one of the group any more: what it was asked, it may answer.
-    Retiring,
+    /// Its replica is not one of the group any more: what it was asked, it may answer until then.
+    Retiring(Instant),
     /// Its server is not the primary any more: nothing is sent, and only refusals count. So long,
     /// at most, it may still answer.
     Stale(Instant),
@@ -265,7 +265,7 @@ impl Link {
 
     pub(super) fn output(&self) -> &[u8] {
         match self.phase {
-            Phase::Greeting(_) | Phase::Ready | Phase::Retiring => self.unsent(),
+            Phase::Greeting(_) | Phase::Ready | Phase::Retiring(_) => self.unsent(),
             Phase::Connecting(_) | Phase::Stale(_) | Phase::Doomed => &[],
         }
     }

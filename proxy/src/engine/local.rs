@@ -7,10 +7,9 @@ use bellwether_resp::Limits;
 
 use super::link::Kind;
 use super::profile::Change;
-use super::server::ServerId;
 use super::session::{Pending, Replies};
 use super::{ClientId, Engine, texts};
-use crate::commands::{Reads, Spec, Treat};
+use crate::commands::{Spec, Treat};
 
 impl Engine {
     /// A client that has not authenticated at the proxy.
@@ -42,7 +41,7 @@ impl Engine {
 
     /// What one may send who has just connected: little, as in Redis, if that must authenticate.
     pub(super) fn stranger_limits(&self) -> Limits {
-        match self.settings.password.is_some() || self.needs_auth {
+        match self.settings.password.is_some() || self.needs_auth == Some(true) {
             true => texts::UNADMITTED,
             false => Limits::default(),
         }
@@ -50,10 +49,13 @@ impl Engine {
 
     /// Whether the server knows who has not authenticated there is known now.
     pub(super) fn learn_whether_auth_is_needed(&mut self, needed: bool) {
-        if self.needs_auth == needed || self.settings.password.is_some() {
+        if self.needs_auth == Some(needed) {
             return;
         }
-        self.needs_auth = needed;
+        self.needs_auth = Some(needed);
+        if self.settings.password.is_some() {
+            return;
+        }
         let limits = self.stranger_limits();
         for session in self.sessions.iter_mut() {
             if Arc::ptr_eq(&session.profile, &self.profile) {
@@ -251,26 +253,6 @@ impl Engine {
             self.session(id).replies = replies;
         }
         true
-    }
-
-    /// A command of the SCAN family: its cursor goes back to the server that issued it.
-    pub(super) fn send_scan(
-        &mut self,
-        now: Instant,
-        id: ClientId,
-        request: &[u8],
-        spec: Spec,
-        _cursor: usize,
-    ) -> bool {
-        let spec = Spec {
-            reads: Reads::PrimaryOnly,
-            ..spec
-        };
-        self.send(now, id, request, Kind::Read, spec)
-    }
-
-    pub(super) fn with_mark(&mut self, _: ServerId, _: &[u8]) -> Option<Vec<u8>> {
-        None
     }
 
     /// HELLO tells a client its number: the proxy's, not the server's.

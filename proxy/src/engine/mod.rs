@@ -28,6 +28,7 @@ mod profile;
 mod pubsub;
 mod replies;
 mod route;
+mod scan;
 mod seen;
 mod server;
 mod session;
@@ -167,13 +168,15 @@ pub(crate) struct Engine {
     replicas: Vec<ServerId>,
     /// Whose turn it is to read.
     turn: usize,
+    /// Servers are asked then how they are, if reads are split.
+    probe_at: Option<Instant>,
     until: Option<Instant>,
     /// The primary seems not to be one any more: nothing is sent to it before then.
     suspect: Option<Instant>,
     /// The server takes no writes until then, or until CLIENT UNPAUSE, as a client asked it to.
     writes_paused: Option<Instant>,
-    /// The server does not know who has not authenticated.
-    needs_auth: bool,
+    /// Whether the server knows those who have not authenticated; `None`: it was not asked yet.
+    needs_auth: Option<bool>,
     /// A server may be connected again then.
     retry: Option<Instant>,
 
@@ -218,6 +221,7 @@ impl Engine {
     ) -> Self {
         let mut profiles = Profiles::default();
         let profile = profiles.intern(settings.profile.clone());
+        let needs_auth = profile.is_authenticated().then_some(false);
         Self {
             settings,
             commands,
@@ -229,10 +233,11 @@ impl Engine {
             primary: None,
             replicas: Vec::new(),
             turn: 0,
+            probe_at: None,
             until: None,
             suspect: None,
             writes_paused: None,
-            needs_auth: false,
+            needs_auth,
             retry: None,
             touched_clients: VecDeque::new(),
             touched_links: VecDeque::new(),
@@ -404,7 +409,7 @@ impl Engine {
         let sweep = (!rests).then_some(self.sweep_at);
         let suspect = self.suspect.filter(|_| !self.stuck.is_empty());
         let retry = self.retry.filter(|_| !self.stuck.is_empty());
-        [timer, self.until, suspect, retry, self.writes_paused, sweep].into_iter().flatten().min()
+        [timer, self.until, suspect, retry, self.writes_paused, self.probe_at, sweep].into_iter().flatten().min()
     }
 
     /// Whether the connection is of any use.

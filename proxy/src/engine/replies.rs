@@ -56,9 +56,10 @@ impl Engine {
     fn distrust(&mut self, now: Instant, id: LinkId) {
         if let Some(link) = self.links.get(id.0) {
             debug!(phase = ?link.phase, "a server sent what nobody asked for");
-            let server = link.server;
+            let (server, owner) = (link.server, link.owner);
             let at = self.server_mut(server).failed(now);
             self.retry_at(at);
+            self.server_lost(now, server, owner);
             self.doom(id);
         }
     }
@@ -105,7 +106,7 @@ impl Engine {
         let Some(link) = self.links.get_mut(id.0) else {
             return 0;
         };
-        let usable = matches!(link.phase, Phase::Ready | Phase::Retiring);
+        let usable = matches!(link.phase, Phase::Ready | Phase::Retiring(_));
         if !usable || link.partial.is_some() {
             return 0;
         }
@@ -156,7 +157,7 @@ impl Engine {
         }
         link.release();
         run.end(&mut self.metrics, clock);
-        if link.phase == Phase::Retiring {
+        if matches!(link.phase, Phase::Retiring(_)) {
             self.touch_link(id);
         }
         at
@@ -176,10 +177,13 @@ impl Engine {
             },
         };
         let client = link.entries.front().and_then(|entry| entry.client);
+        let begins = link.partial.is_none();
         if let Some(client) = client.filter(|_| fate == Fate::Deliver)
             && self.sessions.get(client.0).is_some()
         {
-            self.tell(client, &rest[..scanned]);
+            let part = &rest[..scanned];
+            let marked = if begins { self.with_mark(client, part) } else { None };
+            self.tell(client, marked.as_deref().unwrap_or(part));
         }
         let link = self.links.get_mut(id.0).expect("a link that sends");
         link.partial = Some(fate);
@@ -189,7 +193,7 @@ impl Engine {
 
     /// `None`: it must be looked at as a whole.
     fn partial_fate(&self, link: &Link, first: u8) -> Result<Option<Fate>, Garbage> {
-        if !matches!(link.phase, Phase::Ready | Phase::Retiring) || matches!(first, b'-' | b'>' | b'|')
+        if !matches!(link.phase, Phase::Ready | Phase::Retiring(_)) || matches!(first, b'-' | b'>' | b'|')
         {
             return Ok(None);
         }
@@ -200,7 +204,9 @@ impl Engine {
         };
         let rewritten = !matches!(
             session.pending.as_deref(),
-            None | Some(Pending::Blocking(_) | Pending::Alone | Pending::Sticky)
+            None | Some(
+                Pending::Blocking(_) | Pending::Alone | Pending::Sticky | Pending::Scan { .. }
+            )
         );
         let delivers = !rewritten
             && !session.is_collecting()
@@ -313,13 +319,16 @@ impl Engine {
         frame: &[u8],
     ) {
         let server = self.links.get(id.0).expect("a link that sends").server;
+        if self.replicas.contains(&server) {
+            // There are others.
+            self.unfit(server, "it refuses reads");
+            return self.give_back(id, client, Some(Some(frame.into())), &[]);
+        }
         let session = self.session(client);
         session.since.get_or_insert(now);
         session.withheld = true;
         if self.primary == Some(server) {
             self.suspect(server, now + PAUSE);
-        } else if self.replicas.contains(&server) {
-            self.server_mut(server).fitness = super::server::Fitness::Unfit("it refuses reads");
         }
         if matches!(entry.kind, Kind::Multi | Kind::Queued) {
             // The server has marked the transaction as failed: it begins anew on another link.
@@ -339,10 +348,14 @@ impl Engine {
         answer: &[u8],
     ) {
         let link = self.links.get_mut(id.0).expect("a link with requests");
-        let bytes = link.awaited_bytes().map(Box::from);
-        let entry = link.pop();
         let session = self.sessions.get_mut(client.0).expect("a session that lives");
         let pending = session.pending.take();
+        let bytes = match pending.as_deref() {
+            // Its cursor was rewritten for that server.
+            Some(Pending::Scan { request, .. }) => Some(request.clone()),
+            _ => link.awaited_bytes().map(Box::from),
+        };
+        let entry = link.pop();
         let until = match pending.as_deref() {
             Some(Pending::Blocking(until)) => Some(*until),
             _ => None,
@@ -408,10 +421,7 @@ impl Engine {
                 let section = *section;
                 self.with_section(now, frame, section)
             }
-            Pending::Scan(server) if ok => {
-                let server = *server;
-                self.with_mark(server, frame)
-            }
+            Pending::Scan { .. } if ok => self.with_mark(client, frame),
             Pending::Setting(_) if ok => self.with_number(client, frame),
             _ => None,
         }
@@ -528,6 +538,7 @@ impl Engine {
         });
         if of_strangers {
             self.learn_whether_auth_is_needed(frame.starts_with(b"-NOAUTH"));
+            self.free_stuck();
         }
         if let Ok(reply) = Value::decode(&Bytes::copy_from_slice(frame)) {
             self.commands = std::sync::Arc::new(self.commands.overlay(&reply));
@@ -539,6 +550,14 @@ impl Engine {
         let link = self.links.get(id.0).expect("a link that sends");
         debug!(error = %String::from_utf8_lossy(frame).trim_end(), "a server rejects a login");
         let (server, profile) = (link.server, std::sync::Arc::clone(&link.profile));
+        if self.replicas.contains(&server) {
+            // The primary serves this profile.
+            if link.owner == Owner::Probe {
+                self.trust_answers(server);
+            }
+            self.server_mut(server).reject(now, profile);
+            return self.doom(id);
+        }
         let at = self.server_mut(server).failed(now);
         self.retry_at(at);
         self.doom(id);

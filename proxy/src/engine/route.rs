@@ -70,7 +70,7 @@ impl Engine {
     }
 
     /// The shared link of this server, if it takes requests now. If there is none, it is made.
-    fn usable_link(
+    pub(super) fn usable_link(
         &mut self,
         now: Instant,
         id: ClientId,
@@ -87,28 +87,40 @@ impl Engine {
         (link.is_ready() && !link.is_congested()).then_some(link.id)
     }
 
-    fn replica_link(&mut self, now: Instant, id: ClientId) -> Replica {
-        let fit = |engine: &Self, server: ServerId| engine.server(server).fitness == Fitness::Fit;
-        let count = self.replicas.len();
-        self.turn = (self.turn + 1) % count;
+    /// Whether this replica may be asked for this session.
+    #[inline]
+    pub(super) fn answers(&self, now: Instant, id: ClientId, server: ServerId) -> bool {
+        let profile = &self.sessions.get(id.0).expect("a session that lives").profile;
+        let server = self.server(server);
+        server.fitness == Fitness::Fit
+            && !server.backs_off(now)
+            && server.rejects(now, profile).is_none()
+    }
+
+    /// The link of a replica that answers the next read of this session.
+    #[inline]
+    pub(super) fn replica_link(&mut self, now: Instant, id: ClientId) -> Replica {
+        self.turn += 1;
+        if self.turn >= self.replicas.len() {
+            self.turn = 0;
+        }
         let mut any_fit = false;
         let mut best: Option<(usize, LinkId)> = None;
-        for place in 0..count {
-            let server = self.replicas[(self.turn + place) % count];
-            if !fit(self, server) || self.server(server).backs_off(now) {
+        for place in (self.turn..self.replicas.len()).chain(0..self.turn) {
+            let server = self.replicas[place];
+            if !self.answers(now, id, server) {
                 continue;
             }
             any_fit = true;
             let Some(link) = self.usable_link(now, id, server, Lane::Plain) else {
                 continue;
             };
-            let pending = self.links.get(link.0).map_or(0, |link| link.entries.len());
-            match self.settings.balance {
-                Balance::RoundRobin => return Replica::Link(link),
-                Balance::LeastPending if best.is_none_or(|(least, _)| pending < least) => {
-                    best = Some((pending, link));
-                }
-                Balance::LeastPending => {}
+            if self.settings.balance == Balance::RoundRobin {
+                return Replica::Link(link);
+            }
+            let pending = self.pending(server);
+            if best.is_none_or(|(least, _)| pending < least) {
+                best = Some((pending, link));
             }
         }
         match best {
@@ -117,6 +129,13 @@ impl Engine {
             None if any_fit && self.settings.read_from == ReadFrom::Replicas => Replica::Soon,
             None => Replica::None,
         }
+    }
+
+    /// Answers that are awaited from the server over shared links.
+    fn pending(&self, server: ServerId) -> usize {
+        let links = self.server(server).shared.iter();
+        let links = links.filter_map(|(_, _, link)| self.links.get(link.0));
+        links.map(|link| link.entries.len()).sum()
     }
 
     pub(super) fn may_read_link(&mut self, id: LinkId) -> bool {
@@ -172,9 +191,11 @@ impl Spec {
     }
 }
 
-enum Replica {
+/// Where a read goes that a replica may answer.
+pub(super) enum Replica {
     Link(LinkId),
-    /// One is fit, and not connected yet.
+    /// One is fit, and must be waited for: it is not connected yet, or has no room.
     Soon,
+    /// To the primary.
     None,
 }

@@ -4,12 +4,17 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::link::{Lane, Owner, Phase};
+use super::probe::Health;
 use super::profile::Profile;
+use super::scan::Mark;
 use super::{Engine, LinkId};
 use crate::topology::{Topology, Upstream};
 
 /// How long to wait before connecting again, doubling up to the second.
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(250));
+
+/// How long a replica is not tried again for a profile that it did not let in.
+const REJECTED: Duration = Duration::from_secs(5);
 
 /// A server in one role and, as primary, one spell of leadership. Numbers may be used again when
 /// no link of it is left.
@@ -52,11 +57,18 @@ pub(super) struct Server {
     /// How far a replica, or the primary, is in the primary's history.
     pub(super) offset: Option<u64>,
     pub(super) probe: Option<LinkId>,
+    pub(super) health: Health,
+    /// What it is called in cursors.
+    pub(super) mark: Mark,
+    /// Profiles that it does not let in, as a replica may that has other users or databases: until
+    /// then, reads of theirs go elsewhere.
+    rejected: Vec<(Arc<Profile>, Instant)>,
 }
 
 impl Server {
     fn new(upstream: Upstream, role: Role) -> Self {
         Self {
+            mark: Mark::of(&upstream),
             upstream,
             role,
             current: true,
@@ -69,6 +81,8 @@ impl Server {
             fitness: Fitness::Unknown,
             offset: None,
             probe: None,
+            health: Health::default(),
+            rejected: Vec::new(),
         }
     }
 
@@ -81,6 +95,23 @@ impl Server {
 
     fn is_at(&self, upstream: &Upstream) -> bool {
         self.upstream.host == upstream.host && self.upstream.port == upstream.port
+    }
+
+    /// When it may be connected again, if that has failed.
+    pub(super) fn connect_at(&self) -> Option<Instant> {
+        self.connect_at
+    }
+
+    /// Until when it does not let this profile in.
+    pub(super) fn rejects(&self, now: Instant, profile: &Arc<Profile>) -> Option<Instant> {
+        let mut rejected = self.rejected.iter();
+        let found = rejected.find(|(other, until)| Arc::ptr_eq(other, profile) && now < *until);
+        found.map(|(_, until)| *until)
+    }
+
+    pub(super) fn reject(&mut self, now: Instant, profile: Arc<Profile>) {
+        self.rejected.retain(|(other, until)| now < *until && !Arc::ptr_eq(other, &profile));
+        self.rejected.push((profile, now + REJECTED));
     }
 
     /// Whether to wait before connecting to it.
@@ -133,17 +164,21 @@ impl Engine {
                 self.add_server(upstream.clone(), Role::Primary { term })
             });
         }
-        self.aim_replicas(topology);
+        self.aim_replicas(now, topology);
+        if !stays && self.primary.is_some() {
+            self.doubt_replicas();
+        }
         self.free_stuck();
         self.warm(now);
+        self.probe(now);
     }
 
-    fn aim_replicas(&mut self, topology: &Topology) {
+    fn aim_replicas(&mut self, now: Instant, topology: &Topology) {
         for old in std::mem::take(&mut self.replicas) {
             if topology.replicas.iter().any(|new| self.server(old).is_at(new)) {
                 self.replicas.push(old);
             } else {
-                self.retire(old);
+                self.retire(old, now + self.settings.hold);
             }
         }
         for new in &topology.replicas {
@@ -175,9 +210,9 @@ impl Engine {
     }
 
     /// It is not one of the replicas any more, but may answer what it was asked.
-    fn retire(&mut self, server: ServerId) {
+    fn retire(&mut self, server: ServerId, answer_by: Instant) {
         self.leave(server, |phase| match phase {
-            Phase::Ready => Phase::Retiring,
+            Phase::Ready => Phase::Retiring(answer_by),
             Phase::Greeting(_) | Phase::Connecting(_) => Phase::Doomed,
             phase => phase,
         });

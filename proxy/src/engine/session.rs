@@ -11,6 +11,7 @@ use bellwether_resp::{Limits, RequestScanner};
 use super::buffer::Buffer;
 use super::profile::{Change, Profile};
 use super::pubsub::Subscriptions;
+use super::scan::Mark;
 use super::{ClientId, LinkId, ServerId};
 
 /// Requests of one session that may be unanswered.
@@ -63,8 +64,12 @@ pub(super) enum Pending {
     Subscription(u32),
     /// INFO: the reply gets the number of the proxy's clients and, if asked for, a section about it.
     Info { section: bool },
-    /// The cursor in the reply gets the mark of this server.
-    Scan(ServerId),
+    /// The cursor in the reply gets this mark.
+    Scan {
+        mark: Option<Mark>,
+        /// As the client sent it.
+        request: Box<[u8]>,
+    },
     /// The reply names this script.
     Script(Box<[u8]>),
     /// Other workers are asked.

@@ -66,6 +66,9 @@ impl Engine {
             self.retry = None;
             self.free_stuck();
         }
+        if self.probe_at.is_some_and(|at| at <= now) {
+            self.probe(now);
+        }
         if self.sweep_at <= now {
             self.sweep_at = now + SWEEP;
             self.sweep(now);
@@ -75,7 +78,6 @@ impl Engine {
     fn sweep(&mut self, now: Instant) {
         self.cool(now);
         self.warm(now);
-        self.probe(now);
         self.publish();
         let Some(timeout) = self.settings.idle_timeout else {
             return;
@@ -178,7 +180,7 @@ impl Engine {
         }
         let link = self.links.get_mut(id.0).expect("a link that lives");
         let timer = match link.phase {
-            super::Phase::Connecting(by) => Some(by),
+            super::Phase::Connecting(by) | super::Phase::Retiring(by) => Some(by),
             super::Phase::Stale(by) if !link.draining => Some(by),
             _ => None,
         };
