@@ -5,9 +5,9 @@ mod support;
 use std::collections::BTreeMap;
 
 use bellwether_proxy::{FamilyStats, ReadFrom, Topology, Upstream, UpstreamRole, UpstreamState};
-use bellwether_testkit::{Redis, until};
+use bellwether_testkit::{Boot, Redis, until};
 use metrics_exporter_prometheus::PrometheusBuilder;
-use support::{Client, Front, PATIENCE, fenced, primary};
+use support::{Client, Front, PATIENCE, fenced, primary, server};
 
 /// The fields of INFO, and the names of its sections.
 fn info(client: &mut Client, line: &str) -> (BTreeMap<String, String>, Vec<String>) {
@@ -121,14 +121,31 @@ fn info_keeps_its_place_and_what_is_queued_is_not_rewritten() {
 
 #[test]
 fn the_proxy_speaks_for_itself_without_a_primary() {
-    let front = Front::start(|_| {});
+    let server = primary();
+    let front = Front::of(&server);
     let mut client = front.client();
+    // What a client may do is not known before a first server has said it.
+    assert_eq!(client.ask("PING"), "+PONG\r\n");
+    front.point_nowhere(2);
+    until_states(&front, &[]);
     let (fields, sections) = info(&mut client, "INFO proxy");
     assert_eq!(sections, ["Proxy"]);
     assert_eq!(fields["proxy_primary"], "");
     assert_eq!(fields["proxy_clients"], "1");
     assert_eq!(fields["proxy_version"], env!("CARGO_PKG_VERSION"));
     assert!(!fields.contains_key("proxy_upstream0"));
+}
+
+#[test]
+fn strangers_are_told_nothing() {
+    let server = server(Boot::Plain, &["--requirepass", "secret"]);
+    let front = Front::of(&server);
+    let mut client = front.client();
+    for line in ["INFO", "INFO proxy"] {
+        assert_eq!(client.ask(line), "-NOAUTH Authentication required.\r\n");
+    }
+    assert_eq!(client.ask("AUTH secret"), "+OK\r\n");
+    assert_eq!(info(&mut client, "INFO proxy").1, ["Proxy"]);
 }
 
 #[test]

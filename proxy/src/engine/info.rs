@@ -54,6 +54,10 @@ impl Engine {
             Asked::Server => return self.send(now, id, request, Kind::Read, spec),
             Asked::Clients => false,
             Asked::Both => true,
+            // The server says so.
+            Asked::Proxy if self.is_stranger(id) => {
+                return self.send(now, id, request, Kind::Read, spec);
+            }
             Asked::Proxy => {
                 if self.session(id).outstanding > 0 {
                     return false;
@@ -69,6 +73,12 @@ impl Engine {
             self.session(id).pending = Some(Box::new(Pending::Info { section }));
         }
         sent
+    }
+
+    /// Whether the server wants to know who the client is, and does not.
+    fn is_stranger(&mut self, id: ClientId) -> bool {
+        let needs_auth = self.settings.password.is_none() && self.needs_auth == Some(true);
+        needs_auth && !self.session(id).profile.is_authenticated()
     }
 
     /// The server's reply, as the client gets it. `None`: as it is.
