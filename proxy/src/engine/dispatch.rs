@@ -180,7 +180,8 @@ impl Engine {
             && session.admitted
             && session.replies == Replies::On
             && session.may_send(self.settings.session_output);
-        if !plain || self.suspect.is_some() || self.writes_paused.is_some() {
+        let known = self.needs_auth.is_some();
+        if !plain || !known || self.suspect.is_some() || self.writes_paused.is_some() {
             return None;
         }
         let primary = self.primary?;

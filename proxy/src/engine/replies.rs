@@ -119,7 +119,7 @@ impl Engine {
             let session = self.sessions.get_mut(client.0);
             if session
                 .as_ref()
-                .is_some_and(|session| session.is_collecting() || session.subscriptions.is_some())
+                .is_some_and(|session| !session.takes_replies_as_they_are())
             {
                 break;
             }
@@ -335,6 +335,10 @@ impl Engine {
             return self.doom(id);
         }
         self.give_back(id, client, Some(Some(frame.into())), &[]);
+        if texts::is_unblocked(frame) {
+            // The server closes it.
+            self.doom(id);
+        }
     }
 
     /// Takes the awaited request back from its link: to be run again, or with this answer.

@@ -241,6 +241,12 @@ impl Session {
         !self.returned.is_empty()
     }
 
+    /// Whether nothing must be learned from its replies, or kept back.
+    #[inline]
+    pub(super) fn takes_replies_as_they_are(&self) -> bool {
+        self.returned.is_empty() && self.pending.is_none() && self.subscriptions.is_none()
+    }
+
     /// Whether it may give requests to links now.
     #[inline]
     pub(super) fn may_send(&self, session_output: usize) -> bool {
