@@ -83,7 +83,7 @@ impl Engine {
     pub(super) fn pump(&mut self, now: Instant, id: ClientId) {
         let session = self.session(id);
         if session.outstanding > 0 && session.is_collecting() {
-            return;
+            return self.recount(id);
         }
         for held in session.returned.drain(..).rev() {
             session.held.push_front(held);
