@@ -1,7 +1,6 @@
 //! From a client's bytes to requests, and each to where it belongs.
 
 use std::borrow::Cow;
-use std::collections::VecDeque;
 use std::time::Instant;
 
 use bellwether_resp::RequestScanner;
@@ -100,8 +99,8 @@ impl Engine {
         let session = self.sessions.get_mut(id.0).expect("a session that lives");
         if inbox.is_empty() {
             self.spares.take_back(&mut inbox);
-            session.held = VecDeque::new();
-            session.returned = Vec::new();
+            session.held.shrink_to_fit();
+            session.returned.shrink_to_fit();
         }
         session.inbox = inbox;
         self.recount(id);

@@ -102,13 +102,16 @@ impl Engine {
     #[inline]
     fn settle_client(&mut self, now: Instant, id: ClientId) {
         let session = self.sessions.get_mut(id.0).expect("a session that lives");
-        if session.gone || session.half_closed && session.waits_for_more() {
+        if session.gone {
             return self.remove(now, id);
         }
         if !session.closing && !session.has_nothing_waiting() {
             self.settle_waiting(now, id);
         }
         let session = self.sessions.get_mut(id.0).expect("a session that lives");
+        if session.half_closed && session.waits_for_more() {
+            return self.remove(now, id);
+        }
         if session.leased && session.outstanding == 0 {
             self.release_lease(id);
         }
