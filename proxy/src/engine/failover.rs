@@ -87,7 +87,7 @@ impl Engine {
             self.give_back(id, client, again.then_some(None), answer);
         }
         if let Owner::Leased(client) = owner
-            && self.sessions.get(client.0).is_some()
+            && self.sessions.get(client.0).is_some_and(|session| session.at == Some(id))
         {
             self.lose_lease(client);
             self.stick(now, client);

@@ -56,15 +56,23 @@ impl Engine {
             let link = links.get(link.0).expect("an idle link");
             Arc::ptr_eq(&link.profile, &profile) && link.is_ready()
         };
+        let full = self.dedicated >= self.settings.pool_max;
         let link = match server.idle.iter().rposition(fits) {
             Some(place) => {
                 let link = server.idle.remove(place);
                 self.links.get_mut(link.0).expect("an idle link").owner = Owner::Leased(id);
                 link
             }
-            None if self.dedicated >= self.settings.pool_max => {
+            None if full && server.idle.is_empty() => {
                 self.stats.pool_exhausted += 1;
                 return None;
+            }
+            None if self.server(primary).backs_off(now) => return None,
+            None if full => {
+                // One that waits for clients of another kind makes room.
+                let oldest = self.server(primary).idle[0];
+                self.close_link(oldest);
+                self.connect(now, primary, profile, Owner::Leased(id))?
             }
             None => self.connect(now, primary, profile, Owner::Leased(id))?,
         };
@@ -266,7 +274,8 @@ impl Engine {
             fits && link.owner == Owner::Idle
         };
         let warm = self.links.iter().filter(idle).count();
-        for _ in warm..self.settings.pool_warm {
+        let room = self.settings.pool_max.saturating_sub(self.dedicated);
+        for _ in 0..self.settings.pool_warm.saturating_sub(warm).min(room) {
             self.connect(now, primary, Arc::clone(&profile), Owner::Idle);
         }
     }
