@@ -18,6 +18,7 @@ use tokio::time::{Sleep, sleep_until, timeout};
 use tracing::{debug, trace, warn};
 
 use crate::commands::Commands;
+use crate::control::{Inquiry, Mail};
 use crate::engine::{Action, Conn, Engine, LinkId, Settings, TOO_MANY_CLIENTS};
 use crate::scripts::Scripts;
 use crate::ready::{Readiness, ReadyList};
@@ -57,6 +58,9 @@ pub(crate) struct Assignment {
     pub(crate) numbers: Arc<AtomicU64>,
     /// Known to all workers.
     pub(crate) scripts: Arc<Scripts>,
+    /// What this worker is to look at, and what the others are.
+    pub(crate) list: Arc<ReadyList>,
+    pub(crate) others: Vec<Arc<ReadyList>>,
     pub(crate) listener: std::net::TcpListener,
     /// Where that listens.
     pub(crate) listen: SocketAddr,
@@ -76,6 +80,9 @@ struct Driver {
     connecting: JoinSet<(LinkId, io::Result<TcpStream>)>,
     connect_timeout: Duration,
     list: Arc<ReadyList>,
+    others: Vec<Arc<ReadyList>>,
+    /// Questions of other workers, which get their answers when what they did is done.
+    inquiries: Vec<Arc<Inquiry>>,
     shared: Arc<Shared>,
     scratch: Box<[u8]>,
     /// Kept for their memory.
@@ -103,7 +110,9 @@ pub(crate) async fn run(assignment: Assignment) -> io::Result<()> {
         clients: Vec::new(),
         links: Vec::new(),
         connecting: JoinSet::new(),
-        list: Arc::default(),
+        list: Arc::clone(&assignment.list),
+        others: assignment.others,
+        inquiries: Vec::new(),
         shared: assignment.shared,
         scratch: vec![0; READ].into(),
         ready: Vec::new(),
@@ -114,7 +123,9 @@ pub(crate) async fn run(assignment: Assignment) -> io::Result<()> {
         recording.spawn(record);
     }
     driver.engine.publish_on(assignment.board, assignment.worker);
-    let list = Arc::clone(&driver.list);
+    driver.engine.expect_others(driver.others.len());
+    let list = assignment.list;
+    let _closes = Closes(Arc::clone(&list));
     let mut timer = Timer::new();
     let mut last = None;
     let mut accept_at = None;
@@ -261,11 +272,24 @@ impl Driver {
 
     fn serve_ready(&mut self) {
         let mut ready = std::mem::take(&mut self.ready);
-        self.list.take(&mut ready);
+        for mail in self.list.take(&mut ready) {
+            self.read_mail(mail);
+        }
         for readiness in ready.drain(..) {
             self.serve(readiness.conn);
         }
         self.ready = ready;
+    }
+
+    fn read_mail(&mut self, mail: Mail) {
+        match mail {
+            Mail::Asked(inquiry) => {
+                let answer = self.engine.asked(Instant::now(), &inquiry.question);
+                inquiry.answer(answer);
+                self.inquiries.push(inquiry);
+            }
+            Mail::Answered(client, found) => self.engine.informed(client, found),
+        }
     }
 
     fn serve(&mut self, conn: Conn) {
@@ -313,6 +337,7 @@ impl Driver {
             self.actions = actions;
         }
         self.engine.publish_counts();
+        self.inquiries.clear();
     }
 
     fn act(&mut self, action: Action) {
@@ -335,6 +360,9 @@ impl Driver {
                 }
             }
             Action::Close(conn) => self.close(conn),
+            Action::Ask(client, question) => {
+                Inquiry::send(&self.list, &self.others, client, question);
+            }
         }
     }
 
@@ -431,6 +459,15 @@ fn sockets<'a>(
         Conn::Upstream(id) => links.get_mut(id.0.slot as usize)?.as_mut()?,
     };
     (socket.conn() == conn).then_some(socket)
+}
+
+/// Lets nobody wait for a worker that has ended, even by a panic.
+struct Closes(Arc<ReadyList>);
+
+impl Drop for Closes {
+    fn drop(&mut self) {
+        self.0.close();
+    }
 }
 
 /// One timer for all that the worker waits for.

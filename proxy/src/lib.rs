@@ -52,6 +52,7 @@
 #[allow(dead_code, unused_imports, reason = "the engine will use it")]
 mod commands;
 mod config;
+mod control;
 mod driver;
 mod engine;
 mod error;

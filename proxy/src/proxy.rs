@@ -17,6 +17,7 @@ use crate::config::ProxyConfig;
 use crate::driver::{self, Assignment, Shared};
 use crate::engine::Settings;
 use crate::error::Error;
+use crate::ready::ReadyList;
 use crate::scripts::Scripts;
 use crate::stats::{Board, FamilyStats, Stats, UpstreamStats};
 use crate::topology::Topology;
@@ -77,12 +78,16 @@ impl Proxy {
             clients,
         });
         let board = Arc::new(Board::new(config.workers));
+        let lists: Vec<Arc<ReadyList>> = listeners.iter().map(|_| Arc::default()).collect();
         let start = |(worker, listener)| {
+            let others = lists.iter().enumerate().filter(|(other, _)| *other != worker);
             let assignment = Assignment {
                 settings: Settings::from(&config),
                 commands: Arc::clone(&commands),
                 numbers: Arc::clone(&numbers),
                 scripts: Arc::clone(&scripts),
+                list: Arc::clone(&lists[worker]),
+                others: others.map(|(_, list)| Arc::clone(list)).collect(),
                 listener,
                 listen: local_addr,
                 topologies: topologies.clone(),

@@ -4,9 +4,10 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::task::{Context, Poll, Wake, Waker};
 
+use crate::control::Mail;
 use crate::engine::Conn;
 
-/// The ready connections of one worker, each once.
+/// The ready connections of one worker, each once, and what other workers sent it.
 #[derive(Debug, Default)]
 pub(crate) struct ReadyList {
     state: Mutex<State>,
@@ -15,6 +16,9 @@ pub(crate) struct ReadyList {
 #[derive(Debug, Default)]
 struct State {
     ready: Vec<Arc<Readiness>>,
+    mail: Vec<Mail>,
+    /// The worker has ended.
+    closed: bool,
     /// The worker's task, while it waits.
     worker: Option<Waker>,
 }
@@ -36,10 +40,10 @@ impl ReadyList {
         })
     }
 
-    /// Ready when any connection is.
+    /// Ready when any connection is, or there is mail.
     pub(crate) fn poll_any(&self, cx: &mut Context<'_>) -> Poll<()> {
         let mut state = self.lock();
-        if !state.ready.is_empty() {
+        if !state.is_empty() {
             return Poll::Ready(());
         }
         if !state
@@ -52,18 +56,53 @@ impl ReadyList {
         Poll::Pending
     }
 
-    /// Takes all connections that are ready.
-    pub(crate) fn take(&self, into: &mut Vec<Arc<Readiness>>) {
-        into.append(&mut self.lock().ready);
+    /// Takes all connections that are ready, and the mail.
+    pub(crate) fn take(&self, into: &mut Vec<Arc<Readiness>>) -> Vec<Mail> {
+        let mut state = self.lock();
+        into.append(&mut state.ready);
+        let mail = std::mem::take(&mut state.mail);
+        drop(state);
         for ready in into {
             ready.listed.store(false, Ordering::Release);
         }
+        mail
+    }
+
+    /// Sends something to the worker. If that has ended, it is dropped.
+    pub(crate) fn post(&self, mail: Mail) {
+        let mut state = self.lock();
+        if state.closed {
+            drop(state);
+            return drop(mail);
+        }
+        let worker = state.is_empty().then(|| state.worker.take()).flatten();
+        state.mail.push(mail);
+        drop(state);
+        if let Some(worker) = worker {
+            worker.wake();
+        }
+    }
+
+    /// The worker has ended: what was sent to it is dropped.
+    pub(crate) fn close(&self) {
+        let mut state = self.lock();
+        state.closed = true;
+        let left = (std::mem::take(&mut state.ready), std::mem::take(&mut state.mail));
+        // Not before: who lets go of a question may post its answer here.
+        drop(state);
+        drop(left);
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state
             .lock()
             .expect("nothing panics while it is locked")
+    }
+}
+
+impl State {
+    fn is_empty(&self) -> bool {
+        self.ready.is_empty() && self.mail.is_empty()
     }
 }
 
@@ -74,10 +113,8 @@ impl Readiness {
             return;
         }
         let mut state = self.list.lock();
+        let worker = state.is_empty().then(|| state.worker.take()).flatten();
         state.ready.push(Arc::clone(self));
-        let worker = (state.ready.len() == 1)
-            .then(|| state.worker.take())
-            .flatten();
         drop(state);
         if let Some(worker) = worker {
             worker.wake();

@@ -67,6 +67,20 @@ impl Commands {
         }
     }
 
+    /// What Redis calls a command, subcommands as `container|subcommand`. `None`: it is not known.
+    #[must_use]
+    pub(crate) fn full_name(&self, name: &[u8], sub: Option<&[u8]>) -> Option<String> {
+        let found = self.index.find(TOP, name)?;
+        let name = String::from_utf8_lossy(name).to_ascii_lowercase();
+        let name = self.renames.original(&name).map_or_else(|| name.clone(), str::to_owned);
+        let Some(sub) = sub.filter(|_| found.container != TOP) else {
+            return Some(name);
+        };
+        self.index.find(found.container, sub)?;
+        let sub = String::from_utf8_lossy(sub).to_ascii_lowercase();
+        Some(format!("{name}|{sub}"))
+    }
+
     fn find_sub(&self, container: &Found, sub: &[u8]) -> Spec {
         match self.index.find(container.container, sub) {
             Some(found) => found.spec,

@@ -238,7 +238,7 @@ impl Engine {
         let replica = Some(link.server) != self.primary;
         let mut left = session.allowance(self.settings.session_buffer);
         let before = left;
-        let mut at = 0;
+        let (mut at, mut last) = (0, 0);
         while left > 0 && at < bytes.len() {
             let next = first
                 .take()
@@ -265,11 +265,13 @@ impl Engine {
                 mute: false,
             });
             left -= 1;
+            last = at;
             at += len;
         }
         if at > 0 {
             let taken = before - left;
             link.extend(&bytes[..at]);
+            session.asked.note(&bytes[last..]);
             session.outstanding += taken;
             session.at = Some(link.id);
             self.stats.requests += u64::from(taken);
@@ -285,7 +287,7 @@ impl Engine {
         let session = self.session(id);
         match session.input {
             Input::Ended => return Step::Took(bytes.len()),
-            Input::Relay => return self.relay(id, bytes),
+            Input::Relay => return self.relay(now, id, bytes),
             Input::Stream => return self.stream(id, bytes),
             // What it waits for may change what may follow.
             Input::Requests if session.pending.is_some() => return Step::Wait,
@@ -421,7 +423,27 @@ impl Engine {
         if n > 0 { Step::Took(n) } else { Step::Wait }
     }
 
-    fn relay(&mut self, id: ClientId, bytes: &[u8]) -> Step {
+    fn relay(&mut self, now: Instant, id: ClientId, mut bytes: &[u8]) -> Step {
+        let session = self.sessions.get(id.0).expect("a session that lives");
+        if self.monitors(session) {
+            // RESET ends that. Then the proxy must know it.
+            let session = self.session(id);
+            match session.scanner.scan(bytes) {
+                Ok(Some(len)) => {
+                    let name = session.scanner.arg(bytes, 0).unwrap_or_default();
+                    let resets = name.eq_ignore_ascii_case(b"RESET");
+                    bytes = &bytes[..len];
+                    if resets && self.reset(now, id) {
+                        return Step::Took(len);
+                    }
+                }
+                Ok(None) => return Step::Wait,
+                Err(error) => {
+                    self.refuse(id, format!("-ERR {error}\r\n").into_bytes());
+                    return Step::Took(bytes.len());
+                }
+            }
+        }
         let link = self.session(id).at.expect("a relay has a link");
         let link = self.links.get_mut(link.0).expect("a relay has a link");
         if link.is_congested() {
@@ -447,6 +469,8 @@ impl Engine {
         if !session.may_send(self.settings.session_output) {
             return false;
         }
+        self.session(id).asked.note(request);
+        let session = self.sessions.get(id.0).expect("a session that lives");
         let local = matches!(spec.treat, Treat::Quit | Treat::Reset);
         let done = if !session.admitted && !local {
             self.dispatch_stranger(now, id, request, spec)

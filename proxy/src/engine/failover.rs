@@ -105,12 +105,14 @@ impl Engine {
             session.pending.as_deref(),
             Some(Pending::Subscription(_))
         );
-        session.pending = None;
+        if !matches!(session.pending.as_deref(), Some(Pending::Control { .. })) {
+            session.pending = None;
+        }
         if session.watching {
             session.watching = false;
             session.dirty = true;
         }
-        let mut lost = session.sticky || session.input == Input::Relay || confirmed;
+        let mut lost = session.is_bound() || session.input == Input::Relay || confirmed;
         if let Some(transaction) = &mut session.transaction {
             transaction.restore = !transaction.log.is_empty();
             lost |= transaction.lost;

@@ -194,7 +194,7 @@ fn text(frame: &[u8]) -> Option<(&[u8], bool)> {
     }
 }
 
-fn string(text: &[u8], verbatim: bool) -> Vec<u8> {
+pub(super) fn string(text: &[u8], verbatim: bool) -> Vec<u8> {
     if !verbatim {
         return super::local::bulk(text);
     }

@@ -213,7 +213,7 @@ impl Engine {
     /// A client has left: its link is cleaned, or closed if that is not certain to succeed.
     pub(super) fn leave_lease(&mut self, now: Instant, id: ClientId) {
         let session = self.session(id);
-        let (outstanding, sticky) = (session.outstanding, session.sticky);
+        let (outstanding, sticky) = (session.outstanding, session.is_bound());
         let simple = session.subscriptions.is_none()
             && matches!(session.input, Input::Requests | Input::Ended);
         let state = session.has_state();

@@ -4,10 +4,11 @@ use std::sync::Arc;
 use std::time::Instant;
 
 use bellwether_resp::Limits;
+use bytes::Bytes;
 
 use super::link::Kind;
 use super::profile::Change;
-use super::session::{Pending, Replies};
+use super::session::{Input, Pending, Replies};
 use super::{ClientId, Engine, texts};
 use crate::commands::{Spec, Treat};
 
@@ -106,8 +107,7 @@ impl Engine {
         let Some(change) = Change::of(words) else {
             return self.answer(id, texts::NOPROTO);
         };
-        let words: Vec<_> = words.iter().map(Vec::as_slice).collect();
-        let request = super::profile::request(&words);
+        let request = change.told(words);
         self.send_alone(now, id, &request, Kind::Setting, spec, Pending::Setting(change))
     }
 
@@ -129,8 +129,12 @@ impl Engine {
         }
         match Change::of(&words) {
             Some(change) => {
+                let told = match change.name() {
+                    Some(_) => change.told(&words),
+                    None => Bytes::copy_from_slice(request),
+                };
                 let pending = Pending::Setting(change);
-                self.send_alone(now, id, request, Kind::Setting, spec, pending)
+                self.send_alone(now, id, &told, Kind::Setting, spec, pending)
             }
             None => self.send_alone(now, id, request, Kind::Sticky, spec, Pending::Sticky),
         }
@@ -155,113 +159,16 @@ impl Engine {
         session.transaction = None;
         (session.watching, session.dirty, session.sticky) = (false, false, false);
         session.subscriptions = None;
+        session.tracking = None;
+        session.input = Input::Requests;
         session.identity.name = Box::default();
-        true
-    }
-
-    /// CLIENT: about the proxy's clients.
-    pub(super) fn client_command(
-        &mut self,
-        now: Instant,
-        id: ClientId,
-        request: &[u8],
-        spec: Spec,
-    ) -> bool {
-        let words = super::arguments(request);
-        let Some(subcommand) = words.get(1) else {
-            return self.send(now, id, request, Kind::Read, spec);
-        };
-        let rest = &words[2..];
-        match (subcommand.to_ascii_uppercase().as_slice(), rest) {
-            (b"ID", []) => {
-                let number = self.session(id).identity.number;
-                self.answer(id, format!(":{number}\r\n").into_bytes())
-            }
-            (b"GETNAME", []) => {
-                let name = self.session(id).identity.name.clone();
-                let resp3 = self.session(id).profile.is_resp3();
-                self.answer(id, optional_bulk(&name, resp3))
-            }
-            (b"SETNAME", [name]) => self.set_name(id, name),
-            (b"REPLY", [mode]) => self.set_replies(now, id, mode, request, spec),
-            (b"TRACKING", [switch, ..]) => {
-                let pending = match switch.eq_ignore_ascii_case(b"OFF") {
-                    true => Pending::Unstick,
-                    false => Pending::Sticky,
-                };
-                self.send_alone(now, id, request, Kind::Sticky, spec, pending)
-            }
-            (b"CACHING" | b"NO-EVICT" | b"NO-TOUCH", _) => {
-                self.send_alone(now, id, request, Kind::Sticky, spec, Pending::Sticky)
-            }
-            (b"PAUSE", [milliseconds, ..]) => {
-                let sent = self.send(now, id, request, Kind::Read, spec);
-                let text = std::str::from_utf8(milliseconds).ok();
-                if let Some(pause) = text.and_then(|text| text.parse().ok()).filter(|_| sent) {
-                    let until = now.checked_add(std::time::Duration::from_millis(pause));
-                    self.writes_paused = self.writes_paused.max(until);
-                }
-                sent
-            }
-            (b"UNPAUSE", _) => {
-                let sent = self.send(now, id, request, Kind::Read, spec);
-                if sent {
-                    self.writes_paused = None;
-                }
-                sent
-            }
-            _ => self.send(now, id, request, Kind::Write, spec),
-        }
-    }
-
-    fn set_name(&mut self, id: ClientId, name: &[u8]) -> bool {
-        let valid = name.iter().all(|byte| (b'!'..=b'~').contains(byte));
-        if !valid {
-            return self.answer(id, texts::BAD_NAME);
-        }
-        let told = self.answer(id, texts::OK);
-        if told {
-            self.session(id).identity.name = name.into();
-        }
-        told
-    }
-
-    /// CLIENT REPLY is the proxy's own, since a shared link must answer everything.
-    fn set_replies(
-        &mut self,
-        now: Instant,
-        id: ClientId,
-        mode: &[u8],
-        request: &[u8],
-        spec: Spec,
-    ) -> bool {
-        let replies = match mode.to_ascii_uppercase().as_slice() {
-            b"ON" => Replies::On,
-            b"OFF" => Replies::Off,
-            b"SKIP" => Replies::Skip,
-            _ => return self.send(now, id, request, Kind::Read, spec),
-        };
-        if replies == Replies::On {
-            if self.session(id).outstanding > 0 {
-                return false;
-            }
-            self.session(id).replies = replies;
-            return self.answer(id, texts::OK);
-        }
-        // Without effect while replies are off.
-        if self.session(id).replies != Replies::Off {
-            self.session(id).replies = replies;
-        }
         true
     }
 
     /// HELLO tells a client its number: the proxy's, not the server's.
     pub(super) fn with_number(&mut self, id: ClientId, frame: &[u8]) -> Option<Vec<u8>> {
-        const BEFORE: &[u8] = b"$2\r\nid\r\n:";
-        let at = memchr::memmem::find(frame, BEFORE)? + BEFORE.len();
-        let end = at + memchr::memchr(b'\r', &frame[at..])?;
-        let number = self.session(id).identity.number.to_string();
-        Some([&frame[..at], number.as_bytes(), &frame[end..]].concat())
+        let number = self.session(id).identity.number;
+        super::client::renumbered(frame, b"$2\r\nid\r\n", number)
     }
 }
 

@@ -16,6 +16,7 @@
 #![deny(clippy::disallowed_methods)]
 
 mod buffer;
+mod client;
 mod dispatch;
 mod failover;
 mod info;
@@ -55,6 +56,7 @@ use server::Server;
 use session::{Input, Session};
 use slab::{Key, Slab};
 
+pub(crate) use client::{Filter, Selection};
 pub(crate) use profile::Profile;
 pub(crate) use session::Identity;
 pub(crate) use texts::TOO_MANY_CLIENTS;
@@ -63,6 +65,7 @@ use server::ServerId;
 
 use crate::commands::Commands;
 use crate::config::{Balance, ProxyConfig, ReadFrom};
+use crate::control::Question;
 use crate::metrics::Metrics;
 use crate::scripts::Scripts;
 use crate::stats::{Board, Stats};
@@ -99,6 +102,8 @@ pub(crate) enum Action {
     Abandon(LinkId),
     /// Close, or stop connecting. Nothing more is reported.
     Close(Conn),
+    /// Ask all other workers this; then report [`Engine::informed`].
+    Ask(ClientId, Question),
 }
 
 /// The bounds that the engine keeps; see [`ProxyConfig`].
@@ -190,6 +195,8 @@ pub(crate) struct Engine {
     starved: Vec<ClientId>,
     /// Links that are leased or wait to be.
     dedicated: usize,
+    /// Workers beside this one.
+    others: usize,
 
     /// Bytes of requests of all sessions.
     bytes: usize,
@@ -246,6 +253,7 @@ impl Engine {
             stuck: Vec::new(),
             starved: Vec::new(),
             dedicated: 0,
+            others: 0,
             bytes: 0,
             out_bytes: 0,
             spares: Spares::default(),

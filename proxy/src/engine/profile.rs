@@ -21,6 +21,7 @@ pub(crate) struct Change {
     auth: Option<Bytes>,
     resp3: Option<bool>,
     database: Option<u32>,
+    name: Option<Bytes>,
 }
 
 impl Profile {
@@ -98,6 +99,34 @@ impl Change {
         Some(change)
     }
 
+    /// What the client calls itself from then on: that is not part of a profile.
+    pub(super) fn name(&self) -> Option<&[u8]> {
+        self.name.as_deref()
+    }
+
+    /// The request as a server is told it. That gets no names: many clients use its connections. One
+    /// that is wrong it must refuse.
+    pub(super) fn told(&self, arguments: &[Vec<u8>]) -> Bytes {
+        let named = self.name().is_some_and(super::client::is_name);
+        let mut words: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+        while named && let Some(at) = option(&words, b"SETNAME") {
+            words.drain(at..at + 2);
+        }
+        request(&words)
+    }
+
+    /// What the client said, if it is not what the server was told.
+    pub(super) fn said(&self, told: &[u8]) -> Option<Box<[u8]>> {
+        let name = self.name()?;
+        let arguments = super::arguments(told);
+        let words: Vec<&[u8]> = arguments.iter().map(Vec::as_slice).collect();
+        if option(&words, b"SETNAME").is_some() {
+            return None;
+        }
+        let words: Vec<_> = words.into_iter().chain([b"SETNAME", name]).collect();
+        Some(Box::from(&request(&words)[..]))
+    }
+
     /// `[protover [AUTH username password] [SETNAME clientname]]`
     fn hello(&mut self, arguments: &[&[u8]]) -> Option<()> {
         let Some((version, mut options)) = arguments.split_first() else {
@@ -115,11 +144,26 @@ impl Change {
                     self.auth = Some(auth(&[user, password]));
                     rest
                 }
-                [word, _, rest @ ..] if word.eq_ignore_ascii_case(b"SETNAME") => rest,
+                [word, name, rest @ ..] if word.eq_ignore_ascii_case(b"SETNAME") => {
+                    self.name = Some(Bytes::copy_from_slice(name));
+                    rest
+                }
                 _ => return None,
             };
         }
     }
+}
+
+/// Where this option of HELLO stands.
+fn option(words: &[&[u8]], name: &[u8]) -> Option<usize> {
+    let mut at = 2;
+    while at < words.len() {
+        if words[at].eq_ignore_ascii_case(name) {
+            return Some(at);
+        }
+        at += if words[at].eq_ignore_ascii_case(b"AUTH") { 3 } else { 2 };
+    }
+    None
 }
 
 fn auth(words: &[&[u8]]) -> Bytes {

@@ -116,6 +116,12 @@ impl Engine {
     ) -> bool {
         let names = super::arguments(request).len() - 1;
         let pending = Pending::Subscription(u32::try_from(names).unwrap_or(u32::MAX));
+        if self.session(id).outstanding == 0
+            && let Lease::Ready(link) = self.lease(now, id)
+        {
+            // Messages to others may be redirected to it.
+            self.identify(now, link);
+        }
         self.send_alone(now, id, request, Kind::Sticky, spec, pending)
     }
 
@@ -197,7 +203,10 @@ impl Engine {
                 session.subscriptions = None;
             }
         }
-        self.tell(client, frame);
+        match self.broken_redirection(client, frame) {
+            Some(own) => self.tell(client, &own),
+            None => self.tell(client, frame),
+        }
         let session = self.session(client);
         if let Some(Pending::Subscription(left)) = session.pending.as_deref_mut()
             && confirms

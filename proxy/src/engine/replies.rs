@@ -357,7 +357,10 @@ impl Engine {
         let bytes = match pending.as_deref() {
             // Its cursor was rewritten for that server.
             Some(Pending::Scan { request, .. }) => Some(request.clone()),
-            _ => link.awaited_bytes().map(Box::from),
+            pending => link.awaited_bytes().map(|told| {
+                let said = pending.and_then(|pending| pending.said(told));
+                said.unwrap_or_else(|| told.into())
+            }),
         };
         let entry = link.pop();
         let until = match pending.as_deref() {
@@ -427,6 +430,13 @@ impl Engine {
             }
             Pending::Scan { .. } if ok => self.with_mark(client, frame),
             Pending::Setting(_) if ok => self.with_number(client, frame),
+            // It is answered when all that know have said what they do.
+            Pending::Permission(_) if ok => Some(Vec::new()),
+            Pending::Redirection if ok => self.with_redirection(client, frame),
+            Pending::Numbers(places) if ok => {
+                let places = places.clone();
+                self.with_numbers(client, frame, &places)
+            }
             _ => None,
         }
     }
@@ -440,6 +450,9 @@ impl Engine {
         let session = entry.client.and_then(|client| self.sessions.get_mut(client.0));
         if let Some(session) = session {
             if keeps && let Some(transaction) = &mut session.transaction {
+                if frame == b"+QUEUED\r\n" {
+                    transaction.count(link.awaited_bytes());
+                }
                 transaction.keep(link.awaited_bytes(), self.settings.replay_buffer);
             }
             session.answered(1, frame.len());
@@ -454,7 +467,12 @@ impl Engine {
         self.touch_link(id);
         if let Some(client) = entry.client.filter(|client| self.sessions.get(client.0).is_some()) {
             if let Some(pending) = self.session(client).pending.take() {
-                self.complete(id, client, *pending, frame, ok);
+                match *pending {
+                    Pending::Permission(errand) if ok => {
+                        self.permitted(now, client, errand, entry.mute, frame);
+                    }
+                    pending => self.complete(id, client, pending, frame, ok),
+                }
             }
             self.touch_client(client);
         }
@@ -472,6 +490,9 @@ impl Engine {
         match pending {
             Pending::Setting(change) if ok => {
                 let profile = self.session(client).profile.with(&change);
+                if let Some(name) = change.name() {
+                    self.session(client).identity.name = name.into();
+                }
                 let profile = self.profiles.intern(profile);
                 if profile.is_authenticated() && self.session(client).admitted {
                     self.session(client).scanner.set_limits(Limits::default());
@@ -485,7 +506,9 @@ impl Engine {
                 }
             }
             Pending::Sticky if ok => self.session(client).sticky = true,
-            Pending::Unstick if ok => self.session(client).sticky = false,
+            Pending::Tracking { state, .. } if ok => {
+                self.session(client).tracking = state.map(Box::new);
+            }
             _ => {}
         }
     }

@@ -4,15 +4,17 @@ use std::borrow::Cow;
 use std::collections::VecDeque;
 use std::net::SocketAddr;
 use std::sync::Arc;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use bellwether_resp::{Limits, RequestScanner};
 
 use super::buffer::Buffer;
+use super::client::{Asked, Errand, Tracking};
 use super::profile::{Change, Profile};
 use super::pubsub::Subscriptions;
 use super::scan::Mark;
 use super::{ClientId, LinkId, ServerId};
+use crate::control::{Answer, Question};
 
 /// Requests of one session that may be unanswered.
 const MOST_UNANSWERED: u32 = 16 << 10;
@@ -58,8 +60,11 @@ pub(super) enum Pending {
     Denied(Box<[u8]>),
     /// Leaves state that cannot be set up again, if it succeeds.
     Sticky,
-    /// CLIENT TRACKING OFF and the like: the state is gone if it succeeds.
-    Unstick,
+    /// CLIENT TRACKING: what is tracked if it succeeds. The server is told it in its own numbers.
+    Tracking {
+        state: Option<Tracking>,
+        said: Box<[u8]>,
+    },
     /// So many confirmations are to come.
     Subscription(u32),
     /// INFO: the reply gets the number of the proxy's clients and, if asked for, a section about it.
@@ -72,8 +77,28 @@ pub(super) enum Pending {
     },
     /// The reply names this script.
     Script(Box<[u8]>),
-    /// Other workers are asked.
-    Control,
+    /// The server is asked whether this client may do what it wants to.
+    Permission(Errand),
+    /// Other workers are asked; this was found here.
+    Control { errand: Errand, found: Answer },
+    /// The client said this; the server is told it in its own numbers.
+    Translated(Box<[u8]>),
+    /// The reply names a connection, not a client.
+    Redirection,
+    /// EXEC, in whose reply this client's number belongs into these places.
+    Numbers(Vec<u32>),
+}
+
+impl Pending {
+    /// What the client said, if the server was told something else.
+    pub(super) fn said(&self, told: &[u8]) -> Option<Box<[u8]>> {
+        match self {
+            Self::Tracking { said, .. } | Self::Translated(said) => Some(said.clone()),
+            Self::Permission(errand) => Some(errand.said.clone()),
+            Self::Setting(change) => change.said(told),
+            _ => None,
+        }
+    }
 }
 
 /// Whether the client wants replies: CLIENT REPLY.
@@ -114,6 +139,14 @@ pub(super) struct Transaction {
     pub(super) aborted: bool,
     /// It holds a SUBSCRIBE or the like: what EXEC answers cannot be followed.
     pub(super) unruly: bool,
+    /// Commands that the server has queued.
+    pub(super) queued: u32,
+    /// It holds a CLIENT ID,
+    pub(super) tells_number: bool,
+    /// namely in these places.
+    pub(super) numbers: Vec<u32>,
+    /// EXEC pauses the server for so long.
+    pub(super) pause: Option<Duration>,
 }
 
 /// What a client has told of itself, and where it comes from.
@@ -164,6 +197,7 @@ pub(super) struct Session {
     /// It has state in its link that the proxy cannot set up again.
     pub(super) sticky: bool,
     pub(super) subscriptions: Option<Box<Subscriptions>>,
+    pub(super) tracking: Option<Box<Tracking>>,
     /// The server that ran its last write.
     pub(super) wrote: Option<ServerId>,
 
@@ -180,6 +214,9 @@ pub(super) struct Session {
     pub(super) heard: Instant,
     pub(super) since_accept: Instant,
     /// What it asked last, for CLIENT LIST.
+    pub(super) asked: Asked,
+    /// What other workers have answered to a question about its next request.
+    pub(super) found: Option<Box<(Question, Answer)>>,
     pub(super) half_closed: bool,
     pub(super) gone: bool,
     /// What is in `out` is delivered, then the client is closed.
@@ -219,6 +256,7 @@ impl Session {
             dirty: false,
             sticky: false,
             subscriptions: None,
+            tracking: None,
             wrote: None,
             since: None,
             stuck: false,
@@ -226,6 +264,8 @@ impl Session {
             counted: 0,
             heard: now,
             since_accept: now,
+            asked: Asked::default(),
+            found: None,
             half_closed: false,
             gone: false,
             closing: false,
@@ -256,11 +296,16 @@ impl Session {
             && self.out.len() < session_output
     }
 
+    /// Whether its link holds state that the proxy cannot set up again.
+    pub(super) fn is_bound(&self) -> bool {
+        self.sticky || self.tracking.is_some()
+    }
+
     /// Whether its link holds state for it.
     pub(super) fn has_state(&self) -> bool {
         self.transaction.is_some()
             || self.watching
-            || self.sticky
+            || self.is_bound()
             || self.subscriptions.is_some()
             || matches!(self.input, Input::Relay | Input::Stream)
     }

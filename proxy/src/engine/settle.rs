@@ -154,7 +154,8 @@ impl Engine {
         }
     }
 
-    fn remove(&mut self, now: Instant, id: ClientId) {
+    /// Closes a client, whatever it waits for.
+    pub(super) fn remove(&mut self, now: Instant, id: ClientId) {
         self.actions.push(Action::Close(Conn::Client(id)));
         self.remove_closed(now, id);
     }

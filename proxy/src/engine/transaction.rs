@@ -3,7 +3,7 @@
 use std::time::Instant;
 
 use super::link::Kind;
-use super::session::Transaction;
+use super::session::{Pending, Transaction};
 use super::{ClientId, Engine, LinkId, texts};
 use crate::commands::{Spec, Treat};
 
@@ -84,6 +84,8 @@ impl Engine {
                 spec.treat,
                 Treat::Select | Treat::Auth | Treat::Hello | Treat::Client | Treat::Sticky
             );
+            let client = spec.treat == Treat::Client;
+            let sticky = sticky && !(client && super::client::leaves_nothing(request));
             if !self.send_to_lease(now, id, request, Kind::Queued, spec) {
                 return false;
             }
@@ -92,24 +94,44 @@ impl Engine {
             if let Some(transaction) = &mut session.transaction {
                 transaction.unruly |= unruly;
             }
+            if client {
+                self.queue_client(id, request);
+            }
             return true;
         }
         let (unruly, dirty) = (transaction.unruly, session.dirty);
+        let (tells_number, pause) = (transaction.tells_number, transaction.pause);
         let sent = match spec.treat {
             Treat::Exec if dirty => {
                 let discard = super::profile::request(&[b"DISCARD"]);
                 self.send_to_lease(now, id, &discard, Kind::ExecNull, spec)
             }
             Treat::Exec if unruly => self.send_relay(now, id, request),
+            Treat::Exec if tells_number => self.send_numbered(now, id, request, spec),
             Treat::Exec => self.send_to_lease(now, id, request, Kind::Exec, spec),
             _ => self.send_to_lease(now, id, request, Kind::Discard, spec),
         };
         if sent {
+            if let Some(pause) = pause.filter(|_| spec.treat == Treat::Exec) {
+                self.pause_writes(now, pause);
+            }
             let session = self.session(id);
             session.transaction = None;
             (session.watching, session.dirty) = (false, false);
         }
         sent
+    }
+
+    /// Sends an EXEC in whose reply the number of the link stands for that of the client.
+    fn send_numbered(&mut self, now: Instant, id: ClientId, request: &[u8], spec: Spec) -> bool {
+        let session = self.session(id);
+        if session.outstanding > 0 {
+            // Where it stands is known when all are queued.
+            return false;
+        }
+        let transaction = session.transaction.as_ref().expect("an open transaction");
+        let pending = Pending::Numbers(transaction.numbers.clone());
+        self.send_alone(now, id, request, Kind::Exec, spec, pending)
     }
 
     fn answer_aborted(&mut self, id: ClientId, treat: Treat) -> bool {
@@ -142,6 +164,22 @@ impl Engine {
             }
         }
         self.resubscribe(now, id, link);
+    }
+}
+
+impl Transaction {
+    /// The server has queued another command.
+    pub(super) fn count(&mut self, request: Option<&[u8]>) {
+        let is_id = |request: &[u8]| {
+            let words = super::arguments(request);
+            words.len() == 2
+                && words[0].eq_ignore_ascii_case(b"CLIENT")
+                && words[1].eq_ignore_ascii_case(b"ID")
+        };
+        if self.tells_number && request.is_some_and(is_id) {
+            self.numbers.push(self.queued);
+        }
+        self.queued += 1;
     }
 }
 

@@ -1,0 +1,260 @@
+//! Commands about clients of all workers.
+
+use std::time::Instant;
+
+use super::filter::{self, NOBODY};
+use super::{Filter, Selection};
+use crate::commands::Spec;
+use crate::control::{Answer, Question};
+use crate::engine::info::string;
+use crate::engine::link::Kind;
+use crate::engine::profile::request;
+use crate::engine::session::Pending;
+use crate::engine::{Action, ClientId, Engine, texts};
+
+/// What a client wants to know or to have done.
+#[derive(Debug)]
+pub(in crate::engine) struct Errand {
+    question: Question,
+    /// In the client's words.
+    pub(in crate::engine) said: Box<[u8]>,
+    /// The client does not want the reply.
+    mute: bool,
+    /// So many the server has closed itself.
+    elsewhere: u64,
+}
+
+impl Errand {
+    pub(in crate::engine) fn new(question: Question, said: &[u8]) -> Self {
+        Self {
+            question,
+            said: said.into(),
+            mute: false,
+            elsewhere: 0,
+        }
+    }
+}
+
+impl Engine {
+    /// So many other workers may be asked.
+    pub(crate) fn expect_others(&mut self, others: usize) {
+        self.others = others;
+    }
+
+    pub(super) fn list(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        said: &[u8],
+        spec: Spec,
+        selection: Selection,
+    ) -> bool {
+        let command = super::super::arguments(said).swap_remove(0);
+        // The shortest one that any server takes.
+        let question = request(&[&command, b"LIST", b"TYPE", b"master"]);
+        let errand = Errand::new(Question::List(selection), said);
+        self.ask_permission(now, id, &question, spec, errand)
+    }
+
+    pub(super) fn kill(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        said: &[u8],
+        spec: Spec,
+        filter: Filter,
+    ) -> bool {
+        let command = super::super::arguments(said).swap_remove(0);
+        let question = filter.question(&command);
+        let errand = Errand::new(Question::Kill(filter), said);
+        self.ask_permission(now, id, &question, spec, errand)
+    }
+
+    /// Who is what a client may do is known to its server alone. This asks for nothing.
+    fn ask_permission(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        question: &[u8],
+        spec: Spec,
+        errand: Errand,
+    ) -> bool {
+        self.send_query(now, id, question, spec, Pending::Permission(errand))
+    }
+
+    /// The server has nothing against it.
+    pub(in crate::engine) fn permitted(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        mut errand: Errand,
+        mute: bool,
+        frame: &[u8],
+    ) {
+        errand.mute = mute;
+        if let Question::Kill(filter) = &errand.question
+            && filter.closes_replicas()
+        {
+            let count = frame.strip_prefix(b":").map(<[u8]>::trim_ascii);
+            errand.elsewhere = count.and_then(filter::number).unwrap_or_default();
+        }
+        self.consult(now, id, errand);
+    }
+
+    fn consult(&mut self, now: Instant, id: ClientId, errand: Errand) {
+        let found = self.inform(now, &errand.question, Some((id, &errand.said)));
+        if self.others == 0 {
+            return self.conclude(id, errand, found);
+        }
+        self.actions.push(Action::Ask(id, errand.question.clone()));
+        let pending = Pending::Control { errand, found };
+        self.session(id).pending = Some(Box::new(pending));
+        self.touch_client(id);
+    }
+
+    /// Another worker asks.
+    pub(crate) fn asked(&mut self, now: Instant, question: &Question) -> Answer {
+        self.inform(now, question, None)
+    }
+
+    /// All other workers have answered.
+    pub(crate) fn informed(&mut self, id: ClientId, others: Answer) {
+        let Some(session) = self.sessions.get_mut(id.0) else {
+            return;
+        };
+        match session.pending.take().map(|pending| *pending) {
+            Some(Pending::Control { errand, mut found }) => {
+                found.add(others);
+                self.conclude(id, errand, found);
+            }
+            other => unreachable!("others were asked, but it waits for {other:?}"),
+        }
+    }
+
+    fn inform(
+        &mut self,
+        now: Instant,
+        question: &Question,
+        asker: Option<(ClientId, &[u8])>,
+    ) -> Answer {
+        let mut answer = Answer::default();
+        match question {
+            Question::List(selection) => {
+                let sessions = self.sessions.iter();
+                let meant = sessions.filter(|session| selection.takes(&self.traits(now, session)));
+                let line = |session: &super::super::Session| {
+                    let said = asker.filter(|(id, _)| *id == session.id).map(|(_, said)| said);
+                    (session.identity.number, self.line(now, session, said))
+                };
+                answer.lines = meant.map(line).collect();
+            }
+            Question::Kill(filter) => answer.killed = self.close_all(now, filter, asker),
+            Question::Link(number) => answer.link = self.link_of(*number),
+            Question::Pause(pause) => self.pause_writes(now, *pause),
+        }
+        answer
+    }
+
+    /// Closes clients, but who asks only when its answer is written. How many they were.
+    fn close_all(
+        &mut self,
+        now: Instant,
+        filter: &Filter,
+        asker: Option<(ClientId, &[u8])>,
+    ) -> u64 {
+        let asker = asker.map(|(id, _)| id);
+        let sessions = self.sessions.iter().filter(|session| {
+            let spared = Some(session.id) == asker && !filter.even_oneself;
+            !spared && !session.closing && filter.takes(&self.traits(now, session))
+        });
+        let meant: Vec<_> = sessions.map(|session| session.id).collect();
+        for id in &meant {
+            if Some(*id) == asker {
+                self.session(*id).closing = true;
+            } else {
+                // At once, so that nobody is told of it any more.
+                self.remove(now, *id);
+            }
+        }
+        meant.len() as u64
+    }
+
+    fn conclude(&mut self, id: ClientId, errand: Errand, found: Answer) {
+        let resp3 = self.session(id).profile.is_resp3();
+        let reply = match errand.question {
+            Question::List(selection) => string(selection.text(found.lines).as_bytes(), resp3),
+            // Those that the proxy relays are among those that the server has closed.
+            Question::Kill(filter) => match (filter.old_form, found.killed.max(errand.elsewhere)) {
+                (true, 0) => filter::refusal("No such client"),
+                (true, _) => texts::OK.to_vec(),
+                (false, count) => format!(":{count}\r\n").into_bytes(),
+            },
+            Question::Pause(_) => texts::OK.to_vec(),
+            question @ Question::Link(_) => {
+                self.session(id).found = Some(Box::new((question, found)));
+                return self.touch_client(id);
+            }
+        };
+        if !errand.mute {
+            self.tell(id, &reply);
+        }
+        self.touch_client(id);
+    }
+
+    /// CLIENT UNBLOCK: the server wakes the connection that the client has for itself.
+    pub(super) fn unblock(&mut self, now: Instant, id: ClientId, said: &[u8], spec: Spec) -> bool {
+        let mut words = super::super::arguments(said);
+        let Some(number) = filter::number(&words[2]) else {
+            return self.send(now, id, said, Kind::Write, spec);
+        };
+        let Some(link) = self.find_link(now, id, number) else {
+            return false;
+        };
+        words[2] = link.unwrap_or_else(|| NOBODY.to_vec());
+        let words: Vec<_> = words.iter().map(Vec::as_slice).collect();
+        let sent = self.send(now, id, &request(&words), Kind::Write, spec);
+        if sent {
+            self.session(id).pending = Some(Box::new(Pending::Translated(said.into())));
+        }
+        sent
+    }
+
+    /// What the primary calls the connection that the client of this number has for itself, if it
+    /// has one. `None`: this session must wait until that is known.
+    pub(super) fn find_link(
+        &mut self,
+        now: Instant,
+        id: ClientId,
+        number: u64,
+    ) -> Option<Option<Vec<u8>>> {
+        if self.session(id).outstanding > 0 {
+            return None;
+        }
+        let question = Question::Link(number);
+        let found = self.session(id).found.take().filter(|found| found.0 == question);
+        let answer = match found {
+            Some(found) => found.1,
+            None => {
+                let found = self.inform(now, &question, None);
+                if found.link.is_none() && self.others > 0 {
+                    let errand = Errand::new(question, &[]);
+                    self.consult(now, id, errand);
+                    return None;
+                }
+                found
+            }
+        };
+        let primary = self.primary.map(|primary| &self.server(primary).upstream);
+        let here = answer.link.filter(|(server, _)| primary == Some(server));
+        Some(here.map(|(_, number)| number.to_string().into_bytes()))
+    }
+
+    fn link_of(&self, number: u64) -> Option<(crate::topology::Upstream, u64)> {
+        let is = |session: &&super::super::Session| session.identity.number == number;
+        let session = self.sessions.iter().find(is)?;
+        let link = session.at.filter(|_| session.leased)?;
+        let link = self.links.get(link.0)?;
+        let primary = self.primary.filter(|primary| *primary == link.server)?;
+        Some((self.server(primary).upstream.clone(), link.number?))
+    }
+}
