@@ -2,7 +2,6 @@
 //!
 //! `cargo run --release -p bellwether-proxy --example proxy -- --primary 127.0.0.1:6379`
 
-use std::ffi::OsString;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -12,7 +11,6 @@ use std::time::Duration;
 use bellwether_proxy::{
     Balance, Credentials, Error, Password, Proxy, ProxyConfig, ReadFrom, Topology, Upstream,
 };
-use clap::error::{ContextKind, ContextValue};
 use clap::{CommandFactory, Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
@@ -185,14 +183,6 @@ struct Refusal {
 }
 
 impl Flags {
-    /// Reads the flags. Others than clap's own refusals come from [`Flags::config`].
-    fn read(arguments: impl IntoIterator<Item = OsString>) -> Result<Self, clap::Error> {
-        Self::try_parse_from(arguments).map_err(|mut error| {
-            hide_password(&mut error);
-            error
-        })
-    }
-
     /// `environment` is asked for passwords.
     fn config(&self, environment: impl Fn(&str) -> Option<String>) -> Result<ProxyConfig, String> {
         let mut config = ProxyConfig::new(self.listen);
@@ -324,7 +314,7 @@ fn rename(text: &str) -> Result<(String, String), String> {
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
-    let flags = match Flags::read(std::env::args_os()) {
+    let flags = match Flags::try_parse() {
         Ok(flags) => flags,
         Err(error) if error.use_stderr() => return fail(&misused(&one_line(&error.to_string()))),
         Err(help) => help.exit(),
@@ -416,19 +406,6 @@ fn with_flags(problem: &str) -> String {
     words.collect::<Vec<_>>().join(" ")
 }
 
-/// Who gives a password where its file is expected must not find it in a log.
-fn hide_password(error: &mut clap::Error) {
-    let argument = error.get(ContextKind::InvalidArg).map(ToString::to_string);
-    if argument.is_some_and(|argument| argument.contains("password")) {
-        let hidden = ContextValue::String("...".to_owned());
-        error.insert(
-            ContextKind::InvalidArg,
-            ContextValue::String("--password-file".to_owned()),
-        );
-        error.insert(ContextKind::InvalidValue, hidden);
-    }
-}
-
 /// The first paragraph of a complaint of clap's, without its usage and hints.
 fn one_line(text: &str) -> String {
     let paragraph: Vec<_> = text
@@ -441,11 +418,13 @@ fn one_line(text: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::ffi::OsString;
+
     use super::*;
 
     fn read(line: &str) -> Result<Flags, clap::Error> {
         let words = line.split_whitespace().map(OsString::from);
-        Flags::read([OsString::from("proxy")].into_iter().chain(words))
+        Flags::try_parse_from([OsString::from("proxy")].into_iter().chain(words))
     }
 
     fn nothing(_: &str) -> Option<String> {
