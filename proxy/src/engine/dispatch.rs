@@ -357,7 +357,7 @@ impl Engine {
         let session = self.session(id);
         let kind = match spec.treat {
             _ if !session.admitted => return self.refuse_large(id, bytes),
-            Treat::Plain if session.transaction.is_some() => Kind::Queued,
+            Treat::Plain | Treat::Script if session.transaction.is_some() => Kind::Queued,
             Treat::Plain if spec.reads == Reads::No => Kind::Write,
             Treat::Plain => Kind::Read,
             Treat::Script => Kind::Script,
@@ -365,6 +365,15 @@ impl Engine {
         };
         if !session.may_send(most) {
             return Step::Wait;
+        }
+        if session.transaction.as_ref().is_some_and(|transaction| transaction.aborted) {
+            if !self.answer_aborted(id, spec.treat) {
+                return Step::Wait;
+            }
+            let session = self.session(id);
+            session.input = Input::Skip;
+            session.scanner.release(scanned);
+            return Step::Took(scanned);
         }
         let Lease::Ready(link) = self.lease(now, id) else {
             return Step::Wait;

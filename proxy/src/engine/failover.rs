@@ -149,14 +149,25 @@ impl Engine {
         let mut not_run = 0;
         let session = self.sessions.get_mut(id.0).expect("a session that lives");
         session.since = None;
-        for held in &mut session.held {
-            if let Held::Request { refusal, mute, .. } = held {
+        let mut waited = std::mem::take(&mut session.held);
+        for held in &mut waited {
+            if let Held::Request {
+                bytes,
+                refusal,
+                mute,
+                ..
+            } = held
+            {
                 not_run += 1;
+                let words = super::arguments(bytes);
+                let found = words.first().and_then(|name| self.commands.find(name, None));
+                denied(session, found.map(|spec| spec.treat));
                 let refusal = refusal.take().map(|refusal| refusal.into_vec().into());
                 let answer = refusal.unwrap_or(texts::NOT_RUN.into());
                 *held = Held::Answer(if *mute { (&[]).into() } else { answer });
             }
         }
+        session.held = waited;
         let mut at = 0;
         while session.input == Input::Requests {
             let rest = &session.inbox.as_slice()[at..];
@@ -166,7 +177,7 @@ impl Engine {
                         not_run += 1;
                         let name = session.scanner.arg(rest, 0).unwrap_or_default();
                         let treat = self.commands.find(name, None).map(|spec| spec.treat);
-                        denied(&mut session.transaction, treat);
+                        denied(session, treat);
                         session.input = match treat {
                             Some(Treat::Quit) => Input::Ended,
                             _ => Input::Requests,
@@ -184,6 +195,7 @@ impl Engine {
         if large && session.inbox.len() >= texts::LARGE {
             // It waited for a link of its own.
             session.input = Input::Skip;
+            denied(session, None);
             session.held.push_back(Held::Answer(texts::NOT_RUN.into()));
             not_run += 1;
         }

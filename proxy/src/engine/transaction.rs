@@ -3,12 +3,13 @@
 use std::time::Instant;
 
 use super::link::Kind;
-use super::session::{Pending, Transaction};
+use super::session::{Pending, Session, Transaction};
 use super::{ClientId, Engine, LinkId, texts};
 use crate::commands::{Spec, Treat};
 
 /// A command was answered that it did not run. Without its MULTI, a transaction must not run either.
-pub(super) fn denied(transaction: &mut Option<Box<Transaction>>, treat: Option<Treat>) {
+pub(super) fn denied(session: &mut Session, treat: Option<Treat>) {
+    let transaction = &mut session.transaction;
     match treat {
         Some(Treat::Multi) if transaction.is_none() => {
             let aborted = Transaction {
@@ -17,7 +18,10 @@ pub(super) fn denied(transaction: &mut Option<Box<Transaction>>, treat: Option<T
             };
             *transaction = Some(Box::new(aborted));
         }
-        Some(Treat::Exec | Treat::Discard) => *transaction = None,
+        Some(Treat::Exec | Treat::Discard) => {
+            *transaction = None;
+            (session.watching, session.dirty) = (false, false);
+        }
         _ => {
             if let Some(transaction) = transaction {
                 transaction.aborted = true;
@@ -134,7 +138,7 @@ impl Engine {
         self.send_alone(now, id, request, Kind::Exec, spec, pending)
     }
 
-    fn answer_aborted(&mut self, id: ClientId, treat: Treat) -> bool {
+    pub(super) fn answer_aborted(&mut self, id: ClientId, treat: Treat) -> bool {
         let (answer, ends) = match treat {
             Treat::Exec => (texts::EXECABORT, true),
             Treat::Discard => (texts::OK, true),
