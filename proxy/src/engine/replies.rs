@@ -368,7 +368,20 @@ impl Engine {
             _ => None,
         };
         let mute = entry.mute;
-        match (again, bytes) {
+        let mut answer = answer;
+        match entry.kind {
+            Kind::Exec | Kind::Discard if again.is_some() && bytes.is_some() => {
+                session.transaction = session.ending.take();
+                session.watching |= session.transaction.as_ref().is_some_and(|it| it.watched);
+            }
+            Kind::Exec | Kind::Discard => session.ending = None,
+            Kind::ExecNull => {
+                session.ending = None;
+                answer = null(session.profile.is_resp3());
+            }
+            _ => {}
+        }
+        match (again.filter(|_| entry.kind != Kind::ExecNull), bytes) {
             (Some(refusal), Some(bytes)) => session.returned.push(Held::Request {
                 bytes,
                 refusal,
@@ -419,8 +432,7 @@ impl Engine {
     ) -> Option<Vec<u8>> {
         let session = self.session(client);
         if kind == Kind::ExecNull && ok {
-            let null: &[u8] = if session.profile.is_resp3() { b"_\r\n" } else { b"*-1\r\n" };
-            return Some(null.to_vec());
+            return Some(null(session.profile.is_resp3()).to_vec());
         }
         match session.pending.as_deref()? {
             Pending::Denied(answer) => Some(answer.to_vec()),
@@ -449,7 +461,11 @@ impl Engine {
         let keeps = matches!(entry.kind, Kind::Multi | Kind::Queued);
         let session = entry.client.and_then(|client| self.sessions.get_mut(client.0));
         if let Some(session) = session {
-            if keeps && let Some(transaction) = &mut session.transaction {
+            if matches!(entry.kind, Kind::Exec | Kind::ExecNull | Kind::Discard) {
+                session.ending = None;
+            }
+            let transaction = session.transaction.as_mut().or(session.ending.as_mut());
+            if keeps && let Some(transaction) = transaction {
                 if frame == b"+QUEUED\r\n" {
                     transaction.count(link.awaited_bytes());
                 }
@@ -597,6 +613,11 @@ impl Engine {
             }
         }
     }
+}
+
+/// What EXEC answers when something watched has changed.
+fn null(resp3: bool) -> &'static [u8] {
+    if resp3 { b"_\r\n" } else { b"*-1\r\n" }
 }
 
 /// Whether the server says that the command did not run, and may elsewhere.

@@ -135,6 +135,8 @@ pub(super) struct Transaction {
     pub(super) restore: bool,
     /// More than is kept.
     pub(super) lost: bool,
+    /// Keys were watched when its EXEC was sent.
+    pub(super) watched: bool,
     /// MULTI itself was not run: nothing that follows is, up to EXEC.
     pub(super) aborted: bool,
     /// It holds a SUBSCRIBE or the like: what EXEC answers cannot be followed.
@@ -191,6 +193,8 @@ pub(super) struct Session {
     pub(super) replies: Replies,
 
     pub(super) transaction: Option<Box<Transaction>>,
+    /// One whose EXEC or DISCARD has no answer yet: if that did not run, it goes on.
+    pub(super) ending: Option<Box<Transaction>>,
     pub(super) watching: bool,
     /// What it watched may have changed: its EXEC answers null.
     pub(super) dirty: bool,
@@ -252,6 +256,7 @@ impl Session {
             pending: None,
             replies: Replies::On,
             transaction: None,
+            ending: None,
             watching: false,
             dirty: false,
             sticky: false,

@@ -120,7 +120,10 @@ impl Engine {
                 self.pause_writes(now, pause);
             }
             let session = self.session(id);
-            session.transaction = None;
+            if let Some(mut ending) = session.transaction.take() {
+                ending.watched = session.watching || dirty;
+                session.ending = Some(ending).filter(|_| !unruly);
+            }
             (session.watching, session.dirty) = (false, false);
         }
         sent
