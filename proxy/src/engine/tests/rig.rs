@@ -37,8 +37,15 @@ pub(super) fn any_instant() -> Instant {
     Instant::now()
 }
 
-pub(super) fn commands() -> Arc<Commands> {
-    Arc::new(Commands::new(&BTreeMap::new()).expect("no renames"))
+pub(super) fn engine(now: Instant, settings: Settings) -> Engine {
+    let commands = Commands::new(&BTreeMap::new()).expect("no renames");
+    Engine::new(
+        now,
+        settings,
+        Arc::new(commands),
+        Arc::default(),
+        Arc::default(),
+    )
 }
 
 pub(super) fn address() -> SocketAddr {
@@ -114,7 +121,7 @@ impl Rig {
     pub(super) fn with(settings: Settings) -> Self {
         let now = any_instant();
         let mut rig = Self {
-            engine: Engine::new(now, settings, commands(), Arc::default(), Arc::default()),
+            engine: engine(now, settings),
             now,
             clients: Vec::new(),
             lines: Vec::new(),
@@ -123,6 +130,8 @@ impl Rig {
             resumed: Vec::new(),
             asks_for_commands: false,
         };
+        // As a server says that has no password.
+        rig.engine.needs_auth = Some(false);
         rig.join();
         rig
     }
@@ -363,6 +372,7 @@ impl Rig {
             }
             Action::Flush(_) => {}
             Action::Resume(conn) => self.resumed.push(conn),
+            Action::Ask(..) => unreachable!("there are no other workers"),
             Action::Drain(id) => {
                 assert!(std::mem::take(&mut self.line(id).open), "closed twice");
                 self.engine.closed(self.now, Conn::Upstream(id));
