@@ -81,7 +81,7 @@ struct Driver {
     connect_timeout: Duration,
     list: Arc<ReadyList>,
     others: Vec<Arc<ReadyList>>,
-    /// Questions of other workers, which get their answers when what they did is done.
+    /// Questions of other workers that have no answer yet.
     inquiries: Vec<Arc<Inquiry>>,
     shared: Arc<Shared>,
     scratch: Box<[u8]>,
@@ -283,11 +283,7 @@ impl Driver {
 
     fn read_mail(&mut self, mail: Mail) {
         match mail {
-            Mail::Asked(inquiry) => {
-                let answer = self.engine.asked(Instant::now(), &inquiry.question);
-                inquiry.answer(answer);
-                self.inquiries.push(inquiry);
-            }
+            Mail::Asked(inquiry) => self.inquiries.push(inquiry),
             Mail::Answered(client, found) => self.engine.informed(client, found),
         }
     }
@@ -323,7 +319,28 @@ impl Driver {
         }
     }
 
+    /// Answers other workers, as far as the answers are known. They get them when this is dropped:
+    /// that must wait until what was asked for is done.
+    fn answer_others(&mut self) -> Vec<Arc<Inquiry>> {
+        if self.inquiries.is_empty() {
+            return Vec::new();
+        }
+        let now = Instant::now();
+        let inquiries = std::mem::take(&mut self.inquiries).into_iter();
+        let (answered, open) = inquiries.partition(|inquiry| {
+            let answer = self.engine.asked(now, &inquiry.question);
+            let known = answer.is_some();
+            if let Some(answer) = answer {
+                inquiry.answer(answer);
+            }
+            known
+        });
+        self.inquiries = open;
+        answered
+    }
+
     fn carry_out(&mut self) {
+        let answered = self.answer_others();
         loop {
             let mut actions = std::mem::take(&mut self.actions);
             self.engine.settle(Instant::now(), &mut actions);
@@ -337,7 +354,7 @@ impl Driver {
             self.actions = actions;
         }
         self.engine.publish_counts();
-        self.inquiries.clear();
+        drop(answered);
     }
 
     fn act(&mut self, action: Action) {

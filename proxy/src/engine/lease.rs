@@ -250,6 +250,10 @@ impl Engine {
     pub(super) fn forget_link(&mut self, id: LinkId) -> Option<Link> {
         let link = self.links.remove(id.0)?;
         self.set_timer(Conn::Upstream(id), link.timer, None);
+        if link.is_learning() {
+            // Somebody may wait for that.
+            self.free_stuck();
+        }
         if matches!(link.owner, Owner::Leased(_) | Owner::Idle) {
             self.dedicated -= 1;
         }

@@ -343,6 +343,11 @@ impl Link {
         self.log.as_slice().get(from..from + entry.len)
     }
 
+    /// Whether the server has been asked what it calls this link, and has not said it yet.
+    pub(super) fn is_learning(&self) -> bool {
+        self.number.is_none() && self.entries.iter().any(|entry| entry.kind == Kind::Identify)
+    }
+
     /// Whether anything that was given to it has no answer.
     pub(super) fn is_busy(&self) -> bool {
         !self.entries.is_empty()

@@ -557,6 +557,7 @@ impl Engine {
             Kind::Identify => {
                 let text = std::str::from_utf8(&frame[1..]).unwrap_or_default();
                 link.number = text.trim_end().parse().ok();
+                self.free_stuck();
             }
             Kind::Ignore if error => {
                 if let Owner::Leased(client) = owner

@@ -7,10 +7,11 @@ use super::{Filter, Selection};
 use crate::commands::Spec;
 use crate::control::{Answer, Question};
 use crate::engine::info::string;
-use crate::engine::link::Kind;
+use crate::engine::link::{Kind, Link};
 use crate::engine::profile::request;
-use crate::engine::session::Pending;
-use crate::engine::{Action, ClientId, Engine, texts};
+use crate::engine::session::{Pending, Session};
+use crate::engine::{Action, ClientId, Engine, arguments, texts};
+use crate::topology::Upstream;
 
 /// What a client wants to know or to have done.
 #[derive(Debug)]
@@ -49,7 +50,7 @@ impl Engine {
         spec: Spec,
         selection: Selection,
     ) -> bool {
-        let command = super::super::arguments(said).swap_remove(0);
+        let command = arguments(said).swap_remove(0);
         // The shortest one that any server takes.
         let question = request(&[&command, b"LIST", b"TYPE", b"master"]);
         let errand = Errand::new(Question::List(selection), said);
@@ -64,7 +65,7 @@ impl Engine {
         spec: Spec,
         filter: Filter,
     ) -> bool {
-        let command = super::super::arguments(said).swap_remove(0);
+        let command = arguments(said).swap_remove(0);
         let question = filter.question(&command);
         let errand = Errand::new(Question::Kill(filter), said);
         self.ask_permission(now, id, &question, spec, errand)
@@ -112,9 +113,12 @@ impl Engine {
         self.touch_client(id);
     }
 
-    /// Another worker asks.
-    pub(crate) fn asked(&mut self, now: Instant, question: &Question) -> Answer {
-        self.inform(now, question, None)
+    /// Another worker asks. `None`: that is not known yet, so ask again in the next turn.
+    pub(crate) fn asked(&mut self, now: Instant, question: &Question) -> Option<Answer> {
+        match question {
+            Question::Link(number) if self.is_learning(*number) => None,
+            _ => Some(self.inform(now, question, None)),
+        }
     }
 
     /// All other workers have answered.
@@ -142,7 +146,7 @@ impl Engine {
             Question::List(selection) => {
                 let sessions = self.sessions.iter();
                 let meant = sessions.filter(|session| selection.takes(&self.traits(now, session)));
-                let line = |session: &super::super::Session| {
+                let line = |session: &Session| {
                     let said = asker.filter(|(id, _)| *id == session.id).map(|(_, said)| said);
                     (session.identity.number, self.line(now, session, said))
                 };
@@ -203,7 +207,7 @@ impl Engine {
 
     /// CLIENT UNBLOCK: the server wakes the connection that the client has for itself.
     pub(super) fn unblock(&mut self, now: Instant, id: ClientId, said: &[u8], spec: Spec) -> bool {
-        let mut words = super::super::arguments(said);
+        let mut words = arguments(said);
         let Some(number) = filter::number(&words[2]) else {
             return self.send(now, id, said, Kind::Write, spec);
         };
@@ -234,6 +238,10 @@ impl Engine {
         let found = self.session(id).found.take().filter(|found| found.0 == question);
         let answer = match found {
             Some(found) => found.1,
+            None if self.is_learning(number) => {
+                self.stick(now, id);
+                return None;
+            }
             None => {
                 let found = self.inform(now, &question, None);
                 if found.link.is_none() && self.others > 0 {
@@ -249,12 +257,91 @@ impl Engine {
         Some(here.map(|(_, number)| number.to_string().into_bytes()))
     }
 
-    fn link_of(&self, number: u64) -> Option<(crate::topology::Upstream, u64)> {
-        let is = |session: &&super::super::Session| session.identity.number == number;
-        let session = self.sessions.iter().find(is)?;
-        let link = session.at.filter(|_| session.leased)?;
-        let link = self.links.get(link.0)?;
+    fn link_of(&self, number: u64) -> Option<(Upstream, u64)> {
+        let link = self.lease_of(number)?;
         let primary = self.primary.filter(|primary| *primary == link.server)?;
         Some((self.server(primary).upstream.clone(), link.number?))
+    }
+
+    /// Whether the server is about to say what it calls the connection of this client.
+    fn is_learning(&self, number: u64) -> bool {
+        self.lease_of(number).is_some_and(Link::is_learning)
+    }
+
+    /// The link that the client of this number has for itself.
+    fn lease_of(&self, number: u64) -> Option<&Link> {
+        let is = |session: &&Session| session.identity.number == number;
+        let session = self.sessions.iter().find(is)?;
+        let link = session.at.filter(|_| session.leased)?;
+        self.links.get(link.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::task::{Context, Waker};
+
+    use super::*;
+    use crate::control::{Inquiry, Mail};
+    use crate::engine::slab::Slab;
+    use crate::ready::ReadyList;
+
+    fn mail(list: &ReadyList) -> Vec<Mail> {
+        list.take(&mut Vec::new())
+    }
+
+    fn answer(list: &ReadyList) -> Option<u64> {
+        match mail(list).pop()? {
+            Mail::Answered(_, answer) => Some(answer.killed),
+            Mail::Asked(_) => panic!("it asks itself"),
+        }
+    }
+
+    fn killed(killed: u64) -> Answer {
+        Answer {
+            killed,
+            ..Answer::default()
+        }
+    }
+
+    #[test]
+    fn nobody_waits_for_a_worker_that_has_ended() {
+        let client = ClientId(Slab::default().insert(|_| ()));
+        let question = || Question::Pause(std::time::Duration::ZERO);
+        let lists: [Arc<ReadyList>; 3] = Default::default();
+        let [asker, others @ ..] = &lists;
+        Inquiry::send(asker, others, client, question());
+        for (count, other) in (1..).zip(others) {
+            assert_eq!(answer(asker), None);
+            let Some(Mail::Asked(inquiry)) = mail(other).pop() else {
+                panic!("it is not asked");
+            };
+            inquiry.answer(killed(count));
+        }
+        assert_eq!(answer(asker), Some(3), "answers add up");
+        // One ends before it reads, the other one while it answers.
+        Inquiry::send(asker, others, client, question());
+        let asked = mail(&others[0]);
+        others[1].close();
+        assert_eq!(answer(asker), None);
+        drop(asked);
+        assert_eq!(answer(asker), Some(0));
+        Inquiry::send(asker, &others[1..], client, question());
+        assert_eq!(answer(asker), Some(0), "it has ended long since");
+        asker.close();
+        Inquiry::send(asker, others, client, question());
+    }
+
+    #[test]
+    fn mail_wakes_a_worker() {
+        let list = ReadyList::default();
+        let mut cx = Context::from_waker(Waker::noop());
+        assert!(list.poll_any(&mut cx).is_pending());
+        let client = ClientId(Slab::default().insert(|_| ()));
+        list.post(Mail::Answered(client, Answer::default()));
+        assert!(list.poll_any(&mut cx).is_ready());
+        assert_eq!(mail(&list).len(), 1);
+        assert!(list.poll_any(&mut cx).is_pending());
     }
 }

@@ -9,7 +9,7 @@ use crate::commands::Spec;
 use crate::engine::link::Kind;
 use crate::engine::profile::request;
 use crate::engine::session::Pending;
-use crate::engine::{ClientId, Engine};
+use crate::engine::{ClientId, Engine, arguments};
 
 const BROKEN: &[u8] = b">2\r\n$21\r\ntracking-redir-broken\r\n";
 
@@ -56,7 +56,7 @@ impl Options {
 impl Engine {
     /// CLIENT TRACKING: the connection stays with its client until it is off.
     pub(super) fn track(&mut self, now: Instant, id: ClientId, said: &[u8], spec: Spec) -> bool {
-        let mut words = super::super::arguments(said);
+        let mut words = arguments(said);
         let options = Options::of(&words);
         let mut redirect = None;
         if let Some(word) = options.redirect.and_then(|at| words.get_mut(at))
@@ -154,7 +154,7 @@ mod tests {
 
     #[test]
     fn a_prefix_is_no_option() {
-        let options = |line: &str| Options::of(&super::super::super::arguments(line.as_bytes()));
+        let options = |line: &str| Options::of(&arguments(line.as_bytes()));
         let told = options("client tracking on prefix redirect bcast redirect 5 redirect 6\r\n");
         assert_eq!(told.redirect, Some(7));
         assert!(told.broadcast);
