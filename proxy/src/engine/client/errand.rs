@@ -23,6 +23,8 @@ pub(in crate::engine) struct Errand {
     mute: bool,
     /// So many the server has closed itself.
     elsewhere: u64,
+    /// The client itself is among those that it wants closed.
+    ends: bool,
 }
 
 impl Errand {
@@ -32,6 +34,7 @@ impl Errand {
             said: said.into(),
             mute: false,
             elsewhere: 0,
+            ends: false,
         }
     }
 }
@@ -102,7 +105,11 @@ impl Engine {
         self.consult(now, id, errand);
     }
 
-    fn consult(&mut self, now: Instant, id: ClientId, errand: Errand) {
+    fn consult(&mut self, now: Instant, id: ClientId, mut errand: Errand) {
+        if let Question::Kill(filter) = &errand.question {
+            let session = self.sessions.get(id.0).expect("a session that lives");
+            errand.ends = filter.even_oneself && filter.takes(&self.traits(now, session));
+        }
         let found = self.inform(now, &errand.question, Some((id, &errand.said)));
         if self.others == 0 {
             return self.conclude(id, errand, found);
@@ -159,7 +166,7 @@ impl Engine {
         answer
     }
 
-    /// Closes clients, but who asks only when its answer is written. How many they were.
+    /// Closes clients, but not who asks: that must be answered before. How many they are.
     fn close_all(
         &mut self,
         now: Instant,
@@ -173,9 +180,7 @@ impl Engine {
         });
         let meant: Vec<_> = sessions.map(|session| session.id).collect();
         for id in &meant {
-            if Some(*id) == asker {
-                self.session(*id).closing = true;
-            } else {
+            if Some(*id) != asker {
                 // At once, so that nobody is told of it any more.
                 self.remove(now, *id);
             }
@@ -202,6 +207,7 @@ impl Engine {
         if !errand.mute {
             self.tell(id, &reply);
         }
+        self.session(id).closing |= errand.ends;
         self.touch_client(id);
     }
 
