@@ -368,7 +368,7 @@ impl Engine {
             _ => None,
         };
         let mute = entry.mute;
-        let mut answer = answer;
+        let (mut again, mut bytes) = (again, bytes);
         match entry.kind {
             Kind::Exec | Kind::Discard if again.is_some() && bytes.is_some() => {
                 session.transaction = session.ending.take();
@@ -376,12 +376,15 @@ impl Engine {
             }
             Kind::Exec | Kind::Discard => session.ending = None,
             Kind::ExecNull => {
-                session.ending = None;
-                answer = null(session.profile.is_resp3());
+                // It stands for an EXEC, which answers null wherever it goes.
+                session.transaction = session.ending.take();
+                session.dirty = true;
+                bytes = Some(super::profile::request(&[b"EXEC"]).as_ref().into());
+                again = Some(None);
             }
             _ => {}
         }
-        match (again.filter(|_| entry.kind != Kind::ExecNull), bytes) {
+        match (again, bytes) {
             (Some(refusal), Some(bytes)) => session.returned.push(Held::Request {
                 bytes,
                 refusal,
@@ -432,7 +435,8 @@ impl Engine {
     ) -> Option<Vec<u8>> {
         let session = self.session(client);
         if kind == Kind::ExecNull && ok {
-            return Some(null(session.profile.is_resp3()).to_vec());
+            let null: &[u8] = if session.profile.is_resp3() { b"_\r\n" } else { b"*-1\r\n" };
+            return Some(null.to_vec());
         }
         match session.pending.as_deref()? {
             Pending::Denied(answer) => Some(answer.to_vec()),
@@ -614,11 +618,6 @@ impl Engine {
             }
         }
     }
-}
-
-/// What EXEC answers when something watched has changed.
-fn null(resp3: bool) -> &'static [u8] {
-    if resp3 { b"_\r\n" } else { b"*-1\r\n" }
 }
 
 /// Whether the server says that the command did not run, and may elsewhere.
