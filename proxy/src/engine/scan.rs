@@ -32,13 +32,14 @@ pub(super) struct Mark(u16);
 
 impl Mark {
     pub(super) fn of(server: &Upstream) -> Self {
-        // FNV-1a: the same everywhere and always.
+        // FNV-1a, the same everywhere and always; its upper half depends on all that came.
         let address = server.host.bytes().chain(server.port.to_be_bytes());
         let hash = address.fold(0xcbf2_9ce4_8422_2325, |hash: u64, byte| {
             (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
         });
+        let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let marks = (1 << MARK) - 1;
-        Self(u16::try_from(1 + hash % marks).expect("14 bits"))
+        Self(u16::try_from(1 + (mixed * marks >> 32)).expect("14 bits"))
     }
 
     fn on(self, own: u64) -> u64 {
