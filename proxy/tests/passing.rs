@@ -7,7 +7,8 @@ use std::net::Shutdown;
 use std::thread;
 use std::time::Duration;
 
-use bellwether_testkit::until;
+use bellwether_proxy::ProxyConfig;
+use bellwether_testkit::{Redis, until};
 use redis::Commands;
 use support::{Client, Front, PATIENCE, command, primary};
 
@@ -235,7 +236,7 @@ fn several_workers_share_a_port() {
 fn a_taken_port_is_an_error_even_for_several_workers() {
     let taken = Front::start(|config| config.workers = 2);
     let address = taken.proxy.local_addr();
-    let mut config = bellwether_proxy::ProxyConfig::new(address);
+    let mut config = ProxyConfig::new(address);
     config.workers = 2;
     let (_publish, topologies) = tokio::sync::watch::channel(std::sync::Arc::default());
     let error = bellwether_proxy::Proxy::start(config, topologies).unwrap_err();
@@ -304,7 +305,9 @@ fn the_redis_crate_works_through_it() {
 #[test]
 fn a_reset_client_costs_nothing() {
     let server = primary();
-    let front = Front::of(&server);
+    let front = Front::start(|config| config.pool_idle = config.pool_warm);
+    front.point_at(1, &server);
+    let before = links_at_rest(&front, &server);
     for _ in 0..20 {
         let client = front.client();
         (&client.stream)
@@ -312,11 +315,24 @@ fn a_reset_client_costs_nothing() {
             .unwrap();
         client.stream.shutdown(Shutdown::Read).unwrap();
     }
-    front.until("all gone", |stats| stats.clients == 0);
-    until(PATIENCE, "no links left", || {
-        server
-            .info("clients")
-            .is_ok_and(|info| info["connected_clients"] == "1")
+    front.until("all gone", |stats| {
+        (stats.clients, stats.accepted) == (0, 20)
+    });
+    assert_eq!(links_at_rest(&front, &server), before);
+}
+
+/// How many links the proxy has when none is lent, and as many as are kept wait. Its server knows
+/// of no others.
+fn links_at_rest(front: &Front, server: &Redis) -> u64 {
+    let kept = ProxyConfig::new(([127, 0, 0, 1], 0).into()).pool_warm as u64;
+    front.until("links at rest", |stats| {
+        (stats.links_shared, stats.links_leased, stats.links_idle) == (1, 0, kept)
+    });
+    let links = 1 + kept;
+    until(PATIENCE, "no other links", || {
+        let info = server.info("clients");
+        info.is_ok_and(|info| info["connected_clients"] == (links + 1).to_string())
     })
     .unwrap();
+    links
 }

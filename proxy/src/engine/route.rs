@@ -17,8 +17,14 @@ impl Engine {
 
     /// The session waits for a primary, a link or room in one.
     pub(super) fn stick(&mut self, now: Instant, id: ClientId) {
+        let primary = self.primary.filter(|_| self.suspect.is_none());
+        let lost = primary.is_none_or(|primary| self.server(primary).connect_at().is_some());
         let session = self.sessions.get_mut(id.0).expect("a session that lives");
-        session.since.get_or_insert(now);
+        if session.since.is_none() {
+            session.since = Some(now);
+            session.withheld = false;
+        }
+        session.withheld |= lost;
         if !session.stuck {
             session.stuck = true;
             self.stuck.push(id);

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::session::{Input, Pending};
+use super::session::Input;
 use super::{Action, ClientId, Conn, Engine, LinkId};
 
 /// How often idle clients and links are looked for.
@@ -139,7 +139,13 @@ impl Engine {
 
     /// Something waits: it goes on, if it can.
     fn settle_waiting(&mut self, now: Instant, id: ClientId) {
+        let session = self.session(id);
+        let withheld = session.withheld && session.since.is_some();
+        let before = self.stats.requests + self.stats.replayed;
         self.pump(now, id);
+        if withheld {
+            self.stats.held += self.stats.requests + self.stats.replayed - before;
+        }
         if !self.session(id).closing {
             self.restore_subscriptions(now, id);
         }
@@ -245,8 +251,7 @@ impl super::Session {
             && self.returned.is_empty()
             && self.held.is_empty();
         let relays = self.input == Input::Relay || self.subscriptions.is_some();
-        let blocks = matches!(self.pending.as_deref(), Some(Pending::Blocking(_)));
         let incomplete = self.inbox.is_empty() || self.scanner.scanned() > 0;
-        answered && (incomplete || self.input == Input::Ended) || stopping && (relays || blocks)
+        answered && (incomplete || self.input == Input::Ended) || stopping && relays
     }
 }

@@ -91,6 +91,14 @@ impl Front {
         met.expect("in time");
     }
 
+    /// Waits until so many clients, with so many bytes of requests in all, wait in the proxy for a
+    /// primary or a connection to it.
+    pub(crate) fn until_waiting(&self, clients: u64, bytes: usize) {
+        self.until("requests to wait", |stats| {
+            (stats.waiting, stats.waiting_bytes) == (clients, bytes as u64)
+        });
+    }
+
     pub(crate) fn shutdown(self, within: Duration) {
         block_on(self.proxy.shutdown(within));
     }
@@ -148,12 +156,10 @@ impl Client {
         self.stream.write_all(bytes).expect("the proxy takes bytes");
     }
 
-    /// Sends commands written as lines, inline.
+    /// Sends commands written as lines.
     pub(crate) fn say(&mut self, lines: &[&str]) {
         for line in lines {
-            self.send(&command(
-                &line.split(' ').map(str::as_bytes).collect::<Vec<_>>(),
-            ));
+            self.send(&batch(&[line]));
         }
     }
 
@@ -201,6 +207,12 @@ impl Client {
     pub(crate) fn half_close(&self) {
         self.stream.shutdown(Shutdown::Write).expect("half closed");
     }
+}
+
+/// Commands written as lines, in the form of Redis's protocol.
+pub(crate) fn batch(lines: &[&str]) -> Vec<u8> {
+    let words = |line: &str| command(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+    lines.iter().flat_map(|line| words(line)).collect()
 }
 
 /// A command in the form of Redis's protocol.

@@ -6,7 +6,7 @@ use bellwether_testkit::until;
 
 use crate::support::pair::{Change, Pair, fence};
 use crate::support::relay::Relay;
-use crate::support::{Client, Front, PATIENCE, command, fenced, primary};
+use crate::support::{Client, Front, PATIENCE, batch, command, fenced, primary};
 
 const UNKNOWN: &str = "-ERR outcome unknown";
 
@@ -227,10 +227,11 @@ fn held_writes_do_not_reach_a_former_primary() {
             .is_ok_and(|info| info["connected_clients"] == "1")
     };
     until(PATIENCE, "the proxy to leave it", alone).unwrap();
+    let asked = batch(&["INCR held"]);
     for client in &mut clients {
-        client.say(&["INCR held"]);
+        client.send(&asked);
     }
-    front.until("all to have asked", |stats| stats.requests >= 20);
+    front.until_waiting(10, 10 * asked.len());
     front.point_at(3, &next);
     let mut replies: Vec<_> = clients.iter_mut().map(Client::text).collect();
     replies.sort_unstable();
@@ -336,5 +337,16 @@ fn a_refusal_that_lasts_is_told() {
     let mut client = front.client();
     assert_eq!(client.ask("GET k"), "$-1\r\n");
     assert!(client.ask("SET k v").starts_with("-READONLY"));
+    let replayed = front.stats().replayed;
+    assert!(replayed > 0, "it was tried again");
+    let script = b"return redis.call('set','k','v')";
+    client.send(&command(&[b"EVAL", script, b"0"]));
+    // Redis 6.2 wraps what a script was told.
+    let refusal = client.text();
+    assert!(
+        refusal.starts_with('-') && refusal.contains("READONLY"),
+        "{refusal}"
+    );
+    assert_eq!(front.stats().replayed, replayed, "a script is not");
     assert_eq!(client.ask("PING"), "+PONG\r\n");
 }

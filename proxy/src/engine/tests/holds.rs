@@ -307,3 +307,48 @@ fn replicas_alone_take_nothing() {
     rig.after(HOLD);
     assert_eq!(rig.got(0), NOT_EXECUTED);
 }
+
+/// Whoever has closed its half may have left for good.
+#[test]
+fn nothing_is_held_for_who_may_have_left() {
+    let mut rig = Rig::lost();
+    rig.say(0, &["SET k 1"]);
+    rig.half_close(0);
+    assert_eq!(rig.got(0), NOT_EXECUTED);
+    assert!(rig.is_closed(0));
+    assert_eq!((rig.stats().refused, rig.stats().held), (1, 1));
+}
+
+/// A first connection is made in a moment.
+#[test]
+fn a_connection_is_waited_for_by_who_may_have_left() {
+    let mut rig = Rig::lost();
+    rig.connecting_takes_time = true;
+    rig.point(1, 1);
+    rig.say(0, &["GET k"]);
+    rig.half_close(0);
+    assert_eq!(rig.got(0), "");
+    rig.connected(0);
+    assert_eq!((rig.sent(0).as_str(), rig.stats().held), ("GET k", 0));
+}
+
+#[test]
+fn what_was_held_is_counted_when_it_goes_on() {
+    let mut rig = Rig::lost();
+    rig.say(0, &["SET k 1", "GET k"]);
+    assert_eq!(rig.stats().held, 0);
+    rig.point(1, 1);
+    rig.reply(0, "+OK\r\n$1\r\n1\r\n");
+    rig.say(0, &["GET k"]);
+    assert_eq!((rig.stats().requests, rig.stats().held), (3, 2));
+}
+
+/// What it pops then must not be lost.
+#[test]
+fn a_stopping_engine_waits_for_what_blocks() {
+    let mut rig = Rig::new();
+    rig.say(0, &["BLPOP q 0"]);
+    rig.engine.stop();
+    rig.settle();
+    assert!(!rig.is_closed(0));
+}
