@@ -38,6 +38,7 @@ struct Open {
     all: Vec<u32>,
     failed: bool,
     watch: Option<u32>,
+    may_be_null: bool,
 }
 
 pub(super) struct Client {
@@ -52,6 +53,8 @@ pub(super) struct Client {
     open: Option<Open>,
     /// What it watches, as it was told.
     watched: Option<u32>,
+    /// It may have been told that this did not run.
+    asked_to_watch: bool,
     subscribed: BTreeSet<String>,
     /// Confirmations of the current item that came.
     confirmed: usize,
@@ -94,6 +97,7 @@ impl Client {
             state: State::default(),
             open: None,
             watched: None,
+            asked_to_watch: false,
             subscribed: BTreeSet::new(),
             confirmed: 0,
             last_message: 0,
@@ -316,6 +320,7 @@ impl Client {
             );
         }
         self.quit = matches!(item, Item::Quit);
+        self.asked_to_watch |= matches!(item, Item::Watch(_));
         if let Some(error) = frame.strip_prefix('-') {
             return self.error(rules, &item, error);
         }
@@ -360,7 +365,7 @@ impl Client {
             Item::Reset => {
                 assert_eq!(frame, "+RESET\r\n");
                 self.state = State::default();
-                self.watched = None;
+                (self.watched, self.asked_to_watch) = (None, false);
             }
             Item::Watch(id) => {
                 assert_eq!(frame, "+OK\r\n");
@@ -368,7 +373,7 @@ impl Client {
             }
             Item::Unwatch => {
                 assert_eq!(frame, "+OK\r\n");
-                self.watched = None;
+                (self.watched, self.asked_to_watch) = (None, false);
             }
             Item::Quit => assert_eq!(frame, "+OK\r\n"),
             Item::Multi => {
@@ -381,7 +386,7 @@ impl Client {
             }
             Item::Exec if frame == null => {
                 let open = self.open.as_ref().expect("a transaction");
-                assert!(open.watch.is_some(), "null, though nothing was watched");
+                assert!(open.may_be_null, "null, though nothing was watched");
                 self.discarded(rules, "EXEC answered null");
             }
             Item::Exec => self.executed(rules, frame),
@@ -395,6 +400,7 @@ impl Client {
             all: Vec::new(),
             failed,
             watch: self.watched.take(),
+            may_be_null: std::mem::take(&mut self.asked_to_watch),
         });
     }
 
