@@ -7,6 +7,19 @@ use std::time::Duration;
 use crate::error::Error;
 
 /// Which servers answer reads.
+///
+/// A replica is fit if it says, each [`probe_interval`](ProxyConfig::probe_interval), that it is in
+/// sync with the primary and its link is up, and lags by no more than
+/// [`max_lag_bytes`](ProxyConfig::max_lag_bytes). One that refuses a read, loses a connection, or says
+/// nothing for [`connect_timeout`](ProxyConfig::connect_timeout) gets no reads until it says so again,
+/// and its reads are answered by others. One that does not tell the proxy how it is (NOAUTH,
+/// NOPERM) is judged by its answers to reads alone.
+///
+/// A read never overtakes a write that the same client sent before and that is not answered. What
+/// may write, and what is not known, goes to the primary, and so do the reads of a client that has
+/// state in its connection. While reads are split, cursors of the SCAN family carry a mark of the
+/// server that issued them, below 2^62; if that server is gone or unfit, the scan begins again on the
+/// primary.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum ReadFrom {
     /// The primary, always.
@@ -73,7 +86,8 @@ pub struct ProxyConfig {
     /// it can be sent to the next one. Default 100 ms: in a switchover such refusals are on their
     /// way. A session that waits for an answer of a former primary that hangs waits so much longer.
     pub linger: Duration,
-    /// How long connecting to a server may take, name resolution included. Default 1 s.
+    /// How long connecting to a server may take, name resolution included, and how long a server
+    /// that is asked how it is may be silent. Default 1 s.
     pub connect_timeout: Duration,
     /// Clients that may be connected at one time, over all workers; more are refused with Redis's
     /// own error. Default 10,000, as Redis's `maxclients`.

@@ -29,6 +29,6 @@ pub struct Topology {
     pub until: Option<Instant>,
     /// Where commands go. `None`: nowhere; they wait.
     pub primary: Option<Upstream>,
-    /// The other servers. Nothing is sent to them yet.
+    /// The other servers. They answer reads, as far as [`ReadFrom`](crate::ReadFrom) says.
     pub replicas: Vec<Upstream>,
 }

@@ -431,6 +431,49 @@ fn replicas_come_and_go_without_dropping_a_client() {
     }
 }
 
+/// It may answer what it was asked, but not keep its clients for ever.
+#[test]
+fn a_read_of_a_replica_that_left_is_answered_by_others() {
+    let mut flock = Flock::start();
+    let front = flock.front(|config| config.hold = Duration::from_secs(2));
+    let mut client = front.client();
+    client.until_answered_by(&["r0", "r1"]);
+    while client.who() != "r1" {}
+    flock.replicas[0].stop().unwrap();
+    let before = front.stats().requests;
+    client.say(&["GET who"]);
+    front.until("it to have asked", |stats| stats.requests > before);
+    front.publish(flock.topology(1, &[&flock.replicas[1]]));
+    assert_eq!(client.text(), "$2\r\nr1\r\n");
+}
+
+#[test]
+fn reads_go_on_through_a_failover() {
+    let mut flock = Flock::start();
+    let front = flock.front(|_| {});
+    let mut client = front.client();
+    client.until_answered_by(&["r0", "r1"]);
+    let readers: Vec<_> = (0..4).map(|_| reader(front.client(), 3000)).collect();
+    flock.primary.kill().unwrap();
+    let [next, other] = &flock.replicas;
+    next.command(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    front.publish(Topology {
+        term: 2,
+        primary: Some(upstream(next)),
+        replicas: vec![upstream(other)],
+        ..Topology::default()
+    });
+    // The other one does not follow it yet.
+    client.until_answered_by(&["r0"]);
+    follow(other, next);
+    in_sync(other, next);
+    call_it(other, "r1");
+    client.until_answered_by(&["r1"]);
+    for reader in readers {
+        reader.join().expect("only answers");
+    }
+}
+
 #[test]
 fn users_databases_and_protocols_are_kept_apart() {
     let flock = Flock::start();
@@ -580,11 +623,20 @@ fn a_scan_begins_again_when_its_server_is_gone() {
     let front = flock.front(|_| {});
     let mut client = front.client();
     client.until_answered_by(&["r0", "r1"]);
+    while client.who() != "r1" {}
     let (mut cursor, members) = page(&mut client, "SSCAN s 0 COUNT 50");
-    assert!(members[0].starts_with('r'));
-    for replica in &mut flock.replicas {
-        replica.kill().unwrap();
-    }
+    assert!(members[0].starts_with("r0"));
+    // The next page is asked for, and its server dies before it answers.
+    let [a, b] = &mut flock.replicas;
+    a.stop().unwrap();
+    b.kill().unwrap();
+    let before = front.stats().requests;
+    client.say(&[&format!("SSCAN s {cursor} COUNT 50")]);
+    front.until("it to have asked", |stats| stats.requests > before);
+    a.kill().unwrap();
+    let reply = client.text();
+    assert!(reply.contains("primary:"), "{reply}");
+    let mut client = front.client();
     client.until_answered_by(&["primary"]);
     let mut found = BTreeSet::new();
     while cursor != "0" {
