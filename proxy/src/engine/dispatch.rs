@@ -10,6 +10,7 @@ use super::link::{Entry, Kind, Lane};
 use super::lease::Lease;
 use super::route::Replica;
 use super::server::ServerId;
+use super::planted::{Bug, planted};
 use super::session::{Held, Input, Pending, Replies, Session};
 use super::{ClientId, Engine, LinkId, texts};
 use crate::commands::{Commands, Reads, Spec, TimeoutArg, Treat};
@@ -186,13 +187,13 @@ impl Engine {
         let primary = self.primary?;
         let mut first = None;
         let link = match session.at {
-            Some(at) => at,
-            None if self.settings.read_from != ReadFrom::Primary => {
+            Some(at) if !planted(Bug::ReadOvertakes) => at,
+            _ if self.settings.read_from != ReadFrom::Primary => {
                 let (len, spec) = next_command(&mut session.scanner, &self.commands, bytes)?;
                 first = Some((len, spec));
                 self.split_link(now, id, primary, spec)?
             }
-            None => self.primary_link(id, primary)?,
+            _ => self.primary_link(id, primary)?,
         };
         let link = self.links.get(link.0)?;
         (link.is_ready() && !link.is_congested()).then_some((link.id, first))

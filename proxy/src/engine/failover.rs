@@ -2,7 +2,7 @@
 
 use std::time::Instant;
 
-use super::link::{Fate, Owner, Phase};
+use super::link::{Fate, Kind, Owner, Phase};
 use super::planted::{Bug, planted};
 use super::session::{Held, Input, Pending, Transaction};
 use super::transaction::denied;
@@ -69,7 +69,8 @@ impl Engine {
         {
             let open = link.open && link.entries.len() == 1;
             let sent = link.awaited().is_some();
-            let unknowable = of_sent_transaction > 0 && !planted(Bug::RepeatUnknown);
+            let resends = planted(Bug::RepeatUnknown) || planted(Bug::ResendExec);
+            let unknowable = of_sent_transaction > 0 && !resends;
             of_sent_transaction = of_sent_transaction.saturating_sub(1);
             let Some(client) = entry.client.filter(|client| self.sessions.get(client.0).is_some())
             else {
@@ -79,9 +80,12 @@ impl Engine {
             if open {
                 self.session(client).input = Input::Skip;
             }
-            let repeatable = entry.kind.is_repeatable() || planted(Bug::RepeatUnknown);
+            let repeatable = entry.kind.is_repeatable()
+                || planted(Bug::RepeatUnknown)
+                || entry.kind == Kind::Exec && planted(Bug::ResendExec);
             let (again, answer) = match (open, sent) {
                 (true, _) | (_, false) => (!open, texts::NOT_RUN),
+                (false, true) if planted(Bug::DenySent) => (repeatable && !unknowable, texts::NOT_RUN),
                 (false, true) => (repeatable && !unknowable, texts::UNKNOWN),
             };
             self.give_back(id, client, again.then_some(None), answer);
@@ -110,7 +114,7 @@ impl Engine {
         }
         if session.watching {
             session.watching = false;
-            session.dirty = true;
+            session.dirty = !planted(Bug::ForgetWatch);
         }
         let mut lost = session.is_bound() || session.input == Input::Relay || confirmed;
         if let Some(transaction) = &mut session.transaction {

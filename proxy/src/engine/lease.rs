@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::link::{Kind, Lane, Link, Owner, Phase};
+use super::planted::{Bug, planted};
 use super::profile::Profile;
 use super::server::ServerId;
 use super::session::Input;
@@ -125,6 +126,9 @@ impl Engine {
         }
         let mut expected = 0;
         for request in link.profile.greeting() {
+            if planted(Bug::ForgetSettings) {
+                break;
+            }
             self.push_own(now, id, &request, Kind::Greeting);
             expected += 1;
         }
@@ -226,7 +230,7 @@ impl Engine {
         if outstanding > 0 || sticky || !simple {
             return self.close_link(link);
         }
-        if !state {
+        if !state || planted(Bug::LendUncleaned) {
             return self.take_back(link);
         }
         let reset = super::profile::request(&[b"RESET"]);

@@ -5,14 +5,30 @@
 pub(crate) enum Bug {
     /// Deliver what a replaced server says.
     DeliverStale,
+    /// Go on after the end of a leadership.
+    OutstayLease,
     /// Send again what may have run.
     RepeatUnknown,
     /// Send again what succeeded behind a refused command.
     RepeatWrites,
+    /// Send an EXEC again that may have run.
+    ResendExec,
+    /// Run an EXEC although what it watched was left behind on a lost link.
+    ForgetWatch,
     /// Use a new link without setting it up.
     ForgetSettings,
+    /// Let clients of different users, databases or protocols share a link.
+    MixProfiles,
     /// Say that a request did not run while its link may still answer.
     DenySent,
+    /// Forget that a reply to a client that left is still to come.
+    SkipDiscardSlot,
+    /// Give what a client that left had asked for to the next one.
+    GiveToNext,
+    /// Lend a link with what the last client left in it.
+    LendUncleaned,
+    /// Read from a replica while writes of the same client are unanswered.
+    ReadOvertakes,
 }
 
 #[cfg(not(test))]

@@ -153,6 +153,12 @@ impl Engine {
                     session.touched = true;
                     self.touched_clients.push_back(client);
                 }
+            } else if planted(Bug::GiveToNext)
+                && let Some(next) = link.entries.front().and_then(|entry| entry.client)
+                && let Some(session) = self.sessions.get_mut(next.0)
+            {
+                session.out.extend(&bytes[from..at]);
+                self.out_bytes += at - from;
             }
         }
         link.release();

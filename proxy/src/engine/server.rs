@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use super::link::{Lane, Owner, Phase};
+use super::planted::{Bug, planted};
 use super::probe::Health;
 use super::profile::Profile;
 use super::scan::Mark;
@@ -89,7 +90,9 @@ impl Server {
     #[inline]
     pub(super) fn shared(&self, profile: &Arc<Profile>, lane: Lane) -> Option<LinkId> {
         let mut shared = self.shared.iter();
-        let same = shared.find(|(of, on, _)| Arc::ptr_eq(of, profile) && *on == lane);
+        let same = shared.find(|(of, on, _)| {
+            (Arc::ptr_eq(of, profile) || planted(Bug::MixProfiles)) && *on == lane
+        });
         same.map(|(_, _, link)| *link)
     }
 

@@ -2,6 +2,7 @@
 
 use std::time::{Duration, Instant};
 
+use super::planted::{Bug, planted};
 use super::session::Input;
 use super::{Action, ClientId, Conn, Engine, LinkId};
 
@@ -169,6 +170,11 @@ impl Engine {
     fn remove_closed(&mut self, now: Instant, id: ClientId) {
         if self.session(id).leased {
             self.leave_lease(now, id);
+        }
+        if planted(Bug::SkipDiscardSlot) {
+            for link in self.links.iter_mut() {
+                link.entries.retain(|entry| entry.client != Some(id));
+            }
         }
         let session = self.sessions.remove(id.0).expect("a session that lives");
         self.set_timer(Conn::Client(id), session.timer, None);
