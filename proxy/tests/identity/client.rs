@@ -18,7 +18,7 @@ pub(crate) struct World {
     pub(crate) proxy: SocketAddr,
     pub(crate) seed: u64,
     pub(crate) stop: AtomicBool,
-    /// Grows before each change of the primary that may lose writes.
+    /// Grows before and after each change of the primary that may lose writes: it is odd meanwhile.
     pub(crate) losses: AtomicU64,
 }
 

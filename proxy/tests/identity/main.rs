@@ -80,10 +80,14 @@ fn change_primaries(
     while begun.elapsed() < period && !failed() {
         let next = Instant::now() + PERIOD;
         let how = HOW[usize::try_from(world.seed + changes).expect("a small number") % HOW.len()];
-        if how != Change::Switchover {
+        let loses = how != Change::Switchover;
+        if loses {
             world.losses.fetch_add(1, Ordering::SeqCst);
         }
         pair.take_over(how, front, |_| {});
+        if loses {
+            world.losses.fetch_add(1, Ordering::SeqCst);
+        }
         pair.heal(how);
         changes += 1;
         // The period is what is tested, not what is waited for; a slow machine takes longer.

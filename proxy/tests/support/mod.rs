@@ -156,11 +156,9 @@ impl Client {
         self.stream.write_all(bytes).expect("the proxy takes bytes");
     }
 
-    /// Sends commands written as lines.
+    /// Sends commands written as lines, all at once.
     pub(crate) fn say(&mut self, lines: &[&str]) {
-        for line in lines {
-            self.send(&batch(&[line]));
-        }
+        self.send(&batch(lines));
     }
 
     /// The bytes of the next reply.
