@@ -252,7 +252,7 @@ impl Engine {
             }
             let kind = match spec.reads {
                 Reads::No => {
-                    session.wrote = Some(link.server);
+                    session.wrote = Some(self.spell);
                     Kind::Write
                 }
                 Reads::PrimaryOnly | Reads::Anywhere => Kind::Read,
@@ -581,10 +581,6 @@ impl Engine {
         let Some(link) = self.shared_link(now, id, Lane::of(kind), spec) else {
             return false;
         };
-        if kind == Kind::Write {
-            let server = self.links.get(link.0).map(|link| link.server);
-            self.session(id).wrote = server;
-        }
         self.push(now, id, link, request, kind, spec);
         true
     }
@@ -632,7 +628,16 @@ impl Engine {
         spec: Spec,
     ) {
         let at = self.micros(now);
+        let writes = match kind {
+            Kind::Write | Kind::Script | Kind::Exec => true,
+            Kind::Blocking => spec.treat != Treat::Wait,
+            Kind::Sticky => spec.treat == Treat::Sticky,
+            _ => false,
+        };
         let session = self.sessions.get_mut(id.0).expect("a session that lives");
+        if writes {
+            session.wrote = Some(self.spell);
+        }
         let mute = session.takes_no_reply();
         session.outstanding += 1;
         session.at = Some(link);
@@ -716,7 +721,7 @@ impl Engine {
             return false;
         }
         let wrote = session.wrote;
-        if wrote.is_some() && wrote != self.primary && self.primary.is_some() {
+        if wrote.is_some_and(|spell| spell != self.spell) && self.primary.is_some() {
             return self.answer(id, texts::WAIT_UNKNOWN);
         }
         let Lease::Ready(link) = self.lease(now, id) else {

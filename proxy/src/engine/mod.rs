@@ -171,6 +171,8 @@ pub(crate) struct Engine {
     /// By [`ServerId`].
     servers: Vec<Option<Server>>,
     primary: Option<ServerId>,
+    /// So many primaries there have been.
+    spell: u32,
     replicas: Vec<ServerId>,
     /// Whose turn it is to read.
     turn: usize,
@@ -239,6 +241,7 @@ impl Engine {
             profile,
             servers: Vec::new(),
             primary: None,
+            spell: 0,
             replicas: Vec::new(),
             turn: 0,
             probe_at: None,

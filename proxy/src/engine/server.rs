@@ -162,6 +162,7 @@ impl Engine {
                 self.replace(old, now + self.settings.linger);
             }
             self.suspect = None;
+            self.spell += u32::from(primary.is_some());
             self.primary = primary.map(|upstream| {
                 let term = topology.term;
                 self.add_server(upstream.clone(), Role::Primary { term })

@@ -13,7 +13,7 @@ use super::client::{Asked, Errand, Tracking};
 use super::profile::{Change, Profile};
 use super::pubsub::Subscriptions;
 use super::scan::Mark;
-use super::{ClientId, LinkId, ServerId};
+use super::{ClientId, LinkId};
 use crate::control::{Answer, Question};
 
 /// Requests of one session that may be unanswered.
@@ -202,8 +202,8 @@ pub(super) struct Session {
     pub(super) sticky: bool,
     pub(super) subscriptions: Option<Box<Subscriptions>>,
     pub(super) tracking: Option<Box<Tracking>>,
-    /// The server that ran its last write.
-    pub(super) wrote: Option<ServerId>,
+    /// In which spell it wrote last, see [`Engine`](super::Engine).
+    pub(super) wrote: Option<u32>,
 
     /// Since when something waits for a primary that takes it.
     pub(super) since: Option<Instant>,

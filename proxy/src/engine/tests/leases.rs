@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use super::rig::{HOLD, NOT_EXECUTED, Rig, settings};
+use super::rig::{HOLD, LINGER, NOT_EXECUTED, Rig, settings};
 use crate::engine::Settings;
 
 /// Each command on a line is answered by the reply at its place; the last link is asked.
@@ -313,4 +313,31 @@ fn waiting_for_replicas_is_about_the_client_s_own_writes() {
     rig.fail_over(2, 2);
     rig.say(0, &["WAIT 1 0"]);
     assert!(rig.got(0).starts_with("-ERR outcome unknown"));
+}
+
+/// However it wrote, and though the next primary may get the number of the former one.
+#[test]
+fn wait_is_about_no_other_primary() {
+    let writes: [&[(&str, &str)]; 4] = [
+        &[("SET a 1", "+OK\r\n")],
+        &[("EVAL x 0", "+OK\r\n")],
+        &[("WATCH a", "+OK\r\n"), ("SET a 1", "+OK\r\n"), ("UNWATCH", "+OK\r\n")],
+        &[("MULTI", "+OK\r\n"), ("SET a 1", "+QUEUED\r\n"), ("EXEC", "*1\r\n+OK\r\n")],
+    ];
+    for steps in writes {
+        let mut rig = Rig::new();
+        for (n, (command, reply)) in steps.iter().enumerate() {
+            rig.say(0, &[command]);
+            let line = usize::from(n > 0 || !command.starts_with("SET"));
+            assert_eq!(rig.sent(line), *command);
+            rig.reply(line, reply);
+        }
+        rig.got(0);
+        rig.nowhere();
+        rig.after(LINGER);
+        rig.point(2, 2);
+        rig.say(0, &["WAIT 1 0"]);
+        let told = rig.got(0);
+        assert!(told.starts_with("-ERR outcome unknown"), "{steps:?}: {told}");
+    }
 }
