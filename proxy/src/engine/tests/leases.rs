@@ -321,8 +321,16 @@ fn wait_is_about_no_other_primary() {
     let writes: [&[(&str, &str)]; 4] = [
         &[("SET a 1", "+OK\r\n")],
         &[("EVAL x 0", "+OK\r\n")],
-        &[("WATCH a", "+OK\r\n"), ("SET a 1", "+OK\r\n"), ("UNWATCH", "+OK\r\n")],
-        &[("MULTI", "+OK\r\n"), ("SET a 1", "+QUEUED\r\n"), ("EXEC", "*1\r\n+OK\r\n")],
+        &[
+            ("WATCH a", "+OK\r\n"),
+            ("SET a 1", "+OK\r\n"),
+            ("UNWATCH", "+OK\r\n"),
+        ],
+        &[
+            ("MULTI", "+OK\r\n"),
+            ("SET a 1", "+QUEUED\r\n"),
+            ("EXEC", "*1\r\n+OK\r\n"),
+        ],
     ];
     for steps in writes {
         let mut rig = Rig::new();
@@ -338,6 +346,9 @@ fn wait_is_about_no_other_primary() {
         rig.point(2, 2);
         rig.say(0, &["WAIT 1 0"]);
         let told = rig.got(0);
-        assert!(told.starts_with("-ERR outcome unknown"), "{steps:?}: {told}");
+        assert!(
+            told.starts_with("-ERR outcome unknown"),
+            "{steps:?}: {told}"
+        );
     }
 }

@@ -112,8 +112,19 @@ impl Client {
         for _ in 0..rng.usize(1..15) {
             client.phrase(rng, next);
         }
-        if rng.u8(..8) == 0 {
-            client.ask(Item::Quit, "QUIT");
+        match rng.u8(..8) {
+            0 => client.ask(Item::Quit, "QUIT"),
+            // It leaves something behind in its connection.
+            1 | 2 => {
+                client.ask(Item::Multi, "MULTI");
+                let id = client.number(next);
+                client.ask(Item::Set(id), &format!("SET {id} x"));
+            }
+            3 => {
+                let id = client.number(next);
+                client.ask(Item::Watch(id), &format!("WATCH {id}"));
+            }
+            _ => {}
         }
         client
     }
@@ -462,6 +473,13 @@ impl Client {
         let aborted = error.starts_with("EXECABORT ");
         let refused =
             refused || matches!(item, Item::Block(_)) && error.starts_with("UNBLOCKED force ");
+        if error.starts_with("ERR Can't execute it") {
+            assert!(
+                !self.subscribed.is_empty() && !self.state.resp3,
+                "{item:?}: {error}"
+            );
+            return self.open = None;
+        }
         assert!(
             not_run || refused || unknown || aborted,
             "{item:?}: {error}"

@@ -134,13 +134,13 @@ impl World {
             50..70 => self.server_delivers(),
             70..79 => self.flush_blocked(),
             79..85 => self.connects(),
-            85..91 => self.time_passes(),
+            85..89 => self.time_passes(),
+            89..91 => self.clients_change(),
             91..93 => self.change_topology(),
             93..95 => self.change_server(),
             95 => self.client_leaves(),
             96 => self.wire_breaks(),
             97 => self.client_finishes(),
-            98 if self.clients.len() < 12 => self.client_joins(),
             _ => {}
         }
     }
@@ -397,6 +397,20 @@ impl World {
             }
         }
         self.engine.closed(self.now, Conn::Client(client.id));
+    }
+
+    /// One that has all it wanted leaves, and another comes.
+    fn clients_change(&mut self) {
+        let done = self
+            .clients
+            .iter()
+            .position(|client| client.is_done() && !client.gone && !client.closed);
+        if let Some(at) = done {
+            self.part_with(at);
+        }
+        if self.clients.len() < 20 {
+            self.client_joins();
+        }
     }
 
     fn client_finishes(&mut self) {

@@ -184,6 +184,16 @@ impl Wire {
             self.answer(id, "-LOADING x\r\n");
             return true;
         }
+        let confined = !self.subscriptions.is_empty() && !self.state.resp3;
+        let allowed =
+            ["SUBSCRIBE", "UNSUBSCRIBE", "PING", "RESET"].contains(&name(&words).as_str());
+        if confined && !allowed {
+            self.answer(
+                id,
+                "-ERR Can't execute it: only (P|S)SUBSCRIBE and the like are allowed\r\n",
+            );
+            return true;
+        }
         let queues = !matches!(
             name(&words).as_str(),
             "EXEC" | "DISCARD" | "MULTI" | "WATCH" | "RESET"

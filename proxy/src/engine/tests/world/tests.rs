@@ -3,6 +3,8 @@
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use super::World;
+use crate::engine::planted::Bug;
+use crate::engine::planted::tests::plant;
 
 /// Worlds of the main test.
 const WORLDS: u64 = 500;
@@ -52,6 +54,39 @@ fn worlds_keep_what_is_promised() {
         reports.len()
     );
     assert!(successes > 10 * reports.len(), "the worlds are too bad");
+}
+
+/// A simulation that finds no planted bug proves nothing.
+#[test]
+fn planted_bugs_are_caught() {
+    let bugs = [
+        Bug::DeliverStale,
+        Bug::OutstayLease,
+        Bug::RepeatUnknown,
+        Bug::RepeatWrites,
+        Bug::ResendExec,
+        Bug::ForgetWatch,
+        Bug::ForgetSettings,
+        Bug::MixProfiles,
+        Bug::DenySent,
+        Bug::SkipDiscardSlot,
+        Bug::GiveToNext,
+        Bug::LendUncleaned,
+        Bug::ReadOvertakes,
+    ];
+    let caught = bugs.map(|bug| {
+        plant(Some(bug));
+        let caught = (0..WORLDS).find_map(|seed| try_to_live(seed).err());
+        plant(None);
+        (bug, caught)
+    });
+    for (bug, failure) in &caught {
+        println!("{bug:?}: {failure:?}");
+    }
+    assert!(
+        caught.iter().all(|(_, failure)| failure.is_some()),
+        "some go unnoticed"
+    );
 }
 
 /// Runs a world for each seed on two threads, or for the one that the environment names.
