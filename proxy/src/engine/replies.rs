@@ -10,7 +10,6 @@ use super::link::{Entry, Fate, Kind, Link, Owner, Phase};
 use super::planted::{Bug, planted};
 use super::session::{Held, Pending};
 use super::{ClientId, Engine, LinkId, texts};
-use crate::metrics::Run;
 
 /// From so many bytes on a reply that has come in part is delivered as it comes.
 const PARTIAL: usize = 1 << 10;
@@ -111,7 +110,6 @@ impl Engine {
             return 0;
         }
         let mut at = 0;
-        let mut run = Run::new();
         while at < bytes.len()
             && let Some(Entry { client, .. }) = link.entries.front().copied()
             && let Some(client) = client
@@ -125,20 +123,10 @@ impl Engine {
             }
             let from = at;
             let mut replies = 0;
-            while at < bytes.len()
-                && !matches!(bytes[at], b'-' | b'>' | b'|')
-                && let Some(entry) = link.awaited()
-                && entry.client == Some(client)
-                && entry.kind.is_simple()
-                && !entry.mute
-            {
-                let Ok(Some(len)) = link.scanner.scan(&bytes[at..]) else {
-                    break;
-                };
+            while let Some((first, run, len)) = link.take_run(client, &bytes[at..]) {
+                self.metrics.answered(first.family, clock.wrapping_sub(first.at), run);
+                replies += run;
                 at += len;
-                replies += 1;
-                let entry = link.pop();
-                run.add(&mut self.metrics, entry.family, entry.at, clock);
             }
             if replies == 0 {
                 break;
@@ -162,7 +150,6 @@ impl Engine {
             }
         }
         link.release();
-        run.end(&mut self.metrics, clock);
         if matches!(link.phase, Phase::Retiring(_)) {
             self.touch_link(id);
         }
@@ -270,13 +257,16 @@ impl Engine {
             }
             return Ok(());
         }
-        let refused = is_refused(entry.kind, frame);
+        // An EXEC that is on its way says itself that nothing ran.
+        let queued = matches!(entry.kind, Kind::Multi | Kind::Queued);
+        let ends_soon = queued && link.sent_transaction() > 0;
+        let refused = is_refused(entry.kind, frame) && !ends_soon;
         let known = link.awaited_bytes().is_some();
         if refused && known && entry.kind.trusts_refusal() {
             self.refused(now, id, client, entry, frame);
         } else if matches!(link.phase, Phase::Stale(_)) && !planted(Bug::DeliverStale) {
             let again = known && entry.kind.is_repeatable();
-            let again = again && link.sent_transaction() == 0;
+            let again = again && !ends_soon;
             self.give_back(id, client, again.then_some(None), texts::UNKNOWN);
         } else if session.is_collecting() {
             let again = known && entry.kind == Kind::Read || planted(Bug::RepeatWrites);
