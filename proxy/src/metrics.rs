@@ -54,45 +54,6 @@ impl Metrics {
     }
 }
 
-/// Adjacent answers to requests that were given to a link at one time and are of one family: most
-/// answers follow one like that, and cost a comparison and an addition.
-#[derive(Debug)]
-pub(crate) struct Run {
-    family: Family,
-    at: u32,
-    requests: u32,
-}
-
-impl Run {
-    pub(crate) fn new() -> Self {
-        Self {
-            family: Family::Generic,
-            at: 0,
-            requests: 0,
-        }
-    }
-
-    /// A request is answered that was sent `at` that time of the engine's clock, which stands at
-    /// `clock`.
-    #[inline]
-    pub(crate) fn add(&mut self, metrics: &mut Metrics, family: Family, at: u32, clock: u32) {
-        if (family, at) != (self.family, self.at) {
-            self.end(metrics, clock);
-            (self.family, self.at) = (family, at);
-        }
-        self.requests += 1;
-    }
-
-    /// Counts what was not yet.
-    #[inline]
-    pub(crate) fn end(&mut self, metrics: &mut Metrics, clock: u32) {
-        let requests = std::mem::take(&mut self.requests);
-        if requests > 0 {
-            metrics.answered(self.family, clock.wrapping_sub(self.at), requests);
-        }
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -124,31 +85,5 @@ mod tests {
         ];
         assert_eq!(counted(&metrics, Family::List), wanted);
         assert_eq!(counted(&metrics, Family::Set), []);
-    }
-
-    #[test]
-    fn runs_count_each_request_once() {
-        let mut metrics = Metrics::default();
-        let mut run = Run::new();
-        let clock = 5;
-        let answers = [
-            (Family::String, u32::MAX),
-            (Family::String, u32::MAX),
-            (Family::Hash, u32::MAX),
-            (Family::String, 4),
-            (Family::String, 1),
-        ];
-        for (family, at) in answers {
-            run.add(&mut metrics, family, at, clock);
-        }
-        run.end(&mut metrics, clock);
-        run.end(&mut metrics, clock);
-        // The clock has wrapped: 6 µs.
-        assert_eq!(counted(&metrics, Family::String), [(1, 1), (3, 3)]);
-        assert_eq!(counted(&metrics, Family::Hash), [(3, 1)]);
-        assert_eq!(
-            metrics.families[Family::String as usize].micros,
-            6 + 6 + 1 + 4
-        );
     }
 }

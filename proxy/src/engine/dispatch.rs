@@ -240,6 +240,7 @@ impl Engine {
         let mut left = session.allowance(self.settings.session_buffer);
         let before = left;
         let (mut at, mut last) = (0, 0);
+        let mut family = None;
         while left > 0 && at < bytes.len() {
             let next = first
                 .take()
@@ -264,7 +265,9 @@ impl Engine {
                 kind,
                 family: spec.family,
                 mute: false,
+                follows: family == Some(spec.family),
             });
+            family = Some(spec.family);
             left -= 1;
             last = at;
             at += len;
@@ -648,6 +651,7 @@ impl Engine {
             kind,
             family: spec.family,
             mute,
+            follows: false,
         };
         let link = self.links.get_mut(link.0).expect("a ready link");
         link.push(entry, request);
@@ -741,6 +745,7 @@ impl Engine {
             kind,
             family: texts::UNKNOWN_COMMAND.family,
             mute: true,
+            follows: false,
         };
         let link = self.links.get_mut(link.0).expect("a link that lives");
         link.push(entry, request);

@@ -158,6 +158,8 @@ pub(super) struct Entry {
     pub(super) family: Family,
     /// The client does not want the reply.
     pub(super) mute: bool,
+    /// As the entry before it, this is a plain command, and both are of one client, family and time.
+    pub(super) follows: bool,
 }
 
 /// See the module. Positions count the bytes that were given to the link since it began.
@@ -316,6 +318,34 @@ impl Link {
         let entry = self.entries.front()?;
         let complete = !self.open || self.entries.len() > 1;
         (complete && self.answered + entry.len as u64 <= self.sent).then_some(entry)
+    }
+
+    /// Takes whole replies to plain commands of this client, as long as they come, and each
+    /// [follows](Entry::follows) the one before. Returns the first, how many they are, and how long.
+    #[inline]
+    pub(super) fn take_run(
+        &mut self,
+        client: ClientId,
+        bytes: &[u8],
+    ) -> Option<(Entry, u32, usize)> {
+        let first = *self.entries.front()?;
+        if first.client != Some(client) || !first.kind.is_simple() || first.mute {
+            return None;
+        }
+        let (mut replies, mut at) = (0, 0);
+        while at < bytes.len()
+            && !matches!(bytes[at], b'-' | b'>' | b'|')
+            && let Some(entry) = self.awaited()
+            && (entry.follows || replies == 0)
+        {
+            let Ok(Some(len)) = self.scanner.scan(&bytes[at..]) else {
+                break;
+            };
+            at += len;
+            replies += 1;
+            self.pop();
+        }
+        (replies > 0).then_some((first, replies, at))
     }
 
     /// The awaited request is answered. [`Link::release`] is to follow.
