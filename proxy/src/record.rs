@@ -33,7 +33,7 @@ const COUNTERS: [Figure; 15] = [
     ),
     (
         "bellwether_proxy_replayed_total",
-        "Requests that were refused and sent again.",
+        "Requests that were refused or lost and sent again.",
         |s| s.replayed,
     ),
     (

@@ -22,14 +22,14 @@ pub struct Stats {
     pub requests: u64,
     /// Requests that had to wait because there was no primary to send them to.
     pub held: u64,
-    /// Requests that a server refused and that were sent again.
+    /// Requests that a server refused, and reads that were lost with it, that were sent again.
     pub replayed: u64,
     /// Requests that were sent and whose outcome nobody knows; each was answered with an error.
     pub unknown: u64,
     /// Requests that were answered with an error because no primary took them in time. They did
     /// not run.
     pub refused: u64,
-    /// How often a primary refused commands or was lost before a topology said so.
+    /// How often a primary began to refuse commands before a topology named another one.
     pub suspected: u64,
     /// Connections to servers that were begun.
     pub connects: u64,
@@ -127,7 +127,7 @@ pub enum UpstreamState {
     Connected,
     /// It will, once it can be connected.
     Connecting,
-    /// A primary that has just refused commands or was lost: they wait.
+    /// A primary that has just refused commands: they wait.
     Suspect,
     /// A replica that gets no reads, and why.
     Unfit(String),
