@@ -52,7 +52,7 @@
 //! | the request was | what its client gets |
 //! |---|---|
 //! | not sent, or only in part | nothing yet: it waits, and goes to the next primary; after [`ProxyConfig::hold`] an error `TRYAGAIN`: it did not run. One that was passed on while the client still sends it gets that error at once |
-//! | refused with READONLY, LOADING, MASTERDOWN or NOREPLICAS | the same; after the hold the refusal itself. EVAL, EVALSHA, FCALL and EXEC get the refusal at once, because a script may have had effects before |
+//! | refused with READONLY, LOADING, MASTERDOWN or NOREPLICAS | the same; after the hold the refusal itself. EVAL, EVALSHA, FCALL and a transaction whose EXEC was sent get the refusal at once, because a script may have had effects before |
 //! | a read whose answer was lost, or came when its server had been replaced | the answer of the next primary. It may show what its client sent behind it and is told unknown |
 //! | another one whose answer was lost, or came when its server had been replaced | an error that says that the outcome is unknown. It is never sent again |
 //! | MULTI, and what was queued, without EXEC | its answers: the transaction is begun anew. Behind a WATCH its EXEC then answers null |
