@@ -4,4 +4,4 @@ mod holds;
 mod leases;
 mod rig;
 mod sharing;
-mod world;
+mod sim;
