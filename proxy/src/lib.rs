@@ -143,6 +143,13 @@ mod socket;
 mod stats;
 mod topology;
 
+/// A way in for the fuzzer.
+#[cfg(fuzzing)]
+#[doc(hidden)]
+pub mod fuzzing {
+    pub use crate::engine::fuzzing::run;
+}
+
 pub use config::{Balance, Credentials, Password, ProxyConfig, ReadFrom};
 pub use error::Error;
 pub use proxy::Proxy;

@@ -10,7 +10,8 @@ use crate::{
     summary::Summary,
 };
 
-const FUZZ_DIR: &str = "resp/fuzz";
+/// Where fuzz targets are.
+pub(crate) const FUZZ_DIRS: [&str; 2] = ["resp/fuzz", "proxy/fuzz"];
 
 #[derive(Debug, clap::Args)]
 pub(crate) struct Arguments {
@@ -25,25 +26,27 @@ pub(crate) struct Arguments {
 /// Runs the targets one after the other, each for its time or until it finds something.
 pub(crate) fn run(arguments: &Arguments) -> Result<Summary> {
     install()?;
-    let all = targets()?;
-    let chosen = match &arguments.target {
-        Some(target) => {
-            ensure!(
-                all.contains(target),
-                "no fuzz target {target}; there are {}",
-                all.join(", ")
-            );
-            vec![target.clone()]
-        }
-        None => all,
-    };
-    let steps = chosen
+    let mut all = Vec::new();
+    for folder in FUZZ_DIRS {
+        let targets = targets(folder)?;
+        all.extend(targets.into_iter().map(|target| (folder, target)));
+    }
+    if let Some(name) = &arguments.target {
+        let names: Vec<_> = all.iter().map(|(_, target)| target.as_str()).collect();
+        ensure!(
+            names.contains(&name.as_str()),
+            "no fuzz target {name}; there are {}",
+            names.join(", ")
+        );
+        all.retain(|(_, target)| target == name);
+    }
+    let steps = all
         .iter()
-        .map(|target| {
+        .map(|(folder, target)| {
             step::run(
                 &format!("fuzz {target}"),
                 Kind::Check,
-                fuzz(target, arguments),
+                fuzz(folder, target, arguments),
             )
         })
         .collect::<Result<_>>()?;
@@ -65,9 +68,9 @@ fn install() -> Result<()> {
     Ok(())
 }
 
-fn targets() -> Result<Vec<String>> {
+fn targets(folder: &str) -> Result<Vec<String>> {
     let output = cargo("fuzz list --fuzz-dir")
-        .arg(FUZZ_DIR)
+        .arg(folder)
         .stderr(Stdio::inherit())
         .output()
         .context("cannot run cargo fuzz")?;
@@ -78,17 +81,17 @@ fn targets() -> Result<Vec<String>> {
         .collect();
     ensure!(
         !targets.is_empty(),
-        "there are no fuzz targets in {FUZZ_DIR}"
+        "there are no fuzz targets in {folder}"
     );
     Ok(targets)
 }
 
 /// Coverage feedback works on the stable compiler once it admits unstable flags; only the
 /// sanitizers need nightly, and safe code has little for them to find.
-fn fuzz(target: &str, arguments: &Arguments) -> Command {
+fn fuzz(folder: &str, target: &str, arguments: &Arguments) -> Command {
     let mut command = cargo("fuzz run --sanitizer none --fuzz-dir");
     command
-        .args([FUZZ_DIR, target, "--"])
+        .args([folder, target, "--"])
         .arg(format!("-max_total_time={}", arguments.seconds))
         .env("RUSTC_BOOTSTRAP", "1");
     command

@@ -7,6 +7,7 @@ use tempfile::NamedTempFile;
 
 use crate::{
     cargo::{cargo, require_components},
+    fuzz::FUZZ_DIRS,
     step::{self, Kind},
     summary::Summary,
 };
@@ -22,29 +23,33 @@ pub(crate) fn run() -> Result<Summary> {
     tests.env("BELLWETHER_SKIPPED", skipped.path());
     let mut docs = cargo("doc --workspace --no-deps --all-features --locked");
     docs.env("RUSTDOCFLAGS", "-D warnings");
-    let steps: [(&str, Kind, Command); 6] = [
-        ("format", Kind::Check, cargo("fmt --all --check")),
+    let mut steps: Vec<(String, Kind, Command)> = vec![
         (
-            "clippy",
+            "format".into(),
+            Kind::Check,
+            cargo("fmt --all --check"),
+        ),
+        (
+            "clippy".into(),
             Kind::Check,
             cargo("clippy --workspace --all-targets --all-features --locked -- -D warnings"),
         ),
-        ("tests", Kind::Tests, tests),
-        ("docs", Kind::Check, docs),
-        (
-            "format of the fuzz targets",
-            Kind::Check,
-            cargo("fmt --manifest-path resp/fuzz/Cargo.toml --check"),
-        ),
-        (
-            "build of the fuzz targets",
-            Kind::Check,
-            cargo("check --manifest-path resp/fuzz/Cargo.toml --locked"),
-        ),
+        ("tests".into(), Kind::Tests, tests),
+        ("docs".into(), Kind::Check, docs),
     ];
+    for folder in FUZZ_DIRS {
+        let manifest = format!("{folder}/Cargo.toml");
+        let mut format = cargo("fmt --check --manifest-path");
+        format.arg(&manifest);
+        // As cargo-fuzz builds them, or some would have nothing in them.
+        let mut build = cargo("check --locked --manifest-path");
+        build.arg(&manifest).env("RUSTFLAGS", "--cfg fuzzing");
+        steps.push((format!("format of {folder}"), Kind::Check, format));
+        steps.push((format!("build of {folder}"), Kind::Check, build));
+    }
     let steps = steps
         .into_iter()
-        .map(|(name, kind, command)| step::run(name, kind, command))
+        .map(|(name, kind, command)| step::run(&name, kind, command))
         .collect::<Result<_>>()?;
 
     let skipped = skipped_tests(&skipped)?;

@@ -19,6 +19,8 @@ mod buffer;
 mod client;
 mod dispatch;
 mod failover;
+#[cfg(any(fuzzing, test))]
+pub(crate) mod fuzzing;
 mod info;
 mod lease;
 mod link;
