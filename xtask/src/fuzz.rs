@@ -79,10 +79,7 @@ fn targets(folder: &str) -> Result<Vec<String>> {
         .lines()
         .map(str::to_owned)
         .collect();
-    ensure!(
-        !targets.is_empty(),
-        "there are no fuzz targets in {folder}"
-    );
+    ensure!(!targets.is_empty(), "there are no fuzz targets in {folder}");
     Ok(targets)
 }
 

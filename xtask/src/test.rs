@@ -24,11 +24,7 @@ pub(crate) fn run() -> Result<Summary> {
     let mut docs = cargo("doc --workspace --no-deps --all-features --locked");
     docs.env("RUSTDOCFLAGS", "-D warnings");
     let mut steps: Vec<(String, Kind, Command)> = vec![
-        (
-            "format".into(),
-            Kind::Check,
-            cargo("fmt --all --check"),
-        ),
+        ("format".into(), Kind::Check, cargo("fmt --all --check")),
         (
             "clippy".into(),
             Kind::Check,
