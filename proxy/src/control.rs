@@ -20,6 +20,8 @@ pub(crate) enum Question {
     Kill(Filter),
     /// What does its server call the connection that this client has for itself?
     Link(u64),
+    /// The same, but the client gets one if it has none, and keeps it: others' messages go there.
+    Address(u64),
     /// For so long, the primary takes no writes. Zero: from now on it does.
     Pause(Duration),
 }

@@ -181,12 +181,15 @@ fn a_pause_is_known_to_all_workers() {
     for writer in writers.iter_mut() {
         writer.say(&["INCR n"]);
     }
+    let mut counter = crowd.front.client();
+    counter.say(&["PFCOUNT h"]);
     for reader in readers {
         assert_eq!(reader.ask("GET n"), "$-1\r\n");
     }
     let blocked = CLIENTS / 2;
-    crowd.until_blocked(blocked);
+    crowd.until_blocked(blocked + 1);
     assert_eq!(admin.ask("CLIENT UNPAUSE"), "+OK\r\n");
+    assert_eq!(counter.text(), ":0\r\n");
     for writer in &mut crowd.clients[..blocked] {
         assert!(writer.text().starts_with(':'));
     }

@@ -576,7 +576,8 @@ impl Engine {
         if self.session(id).allowance(most) == 0 {
             return false;
         }
-        let writes = matches!(kind, Kind::Write | Kind::Script);
+        // PFCOUNT, too, may have something to replicate.
+        let writes = matches!(kind, Kind::Write | Kind::Script) || spec.reads == Reads::PrimaryOnly;
         if writes && self.writes_paused.is_some() {
             // The server will not read on where it meets a write.
             return self.send_to_lease(now, id, request, kind, spec);

@@ -105,6 +105,7 @@ impl Engine {
         let session = self.session(id);
         session.at = None;
         session.leased = false;
+        session.addressed = false;
         let confirmed = matches!(
             session.pending.as_deref(),
             Some(Pending::Subscription(_))

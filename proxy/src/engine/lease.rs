@@ -48,7 +48,7 @@ impl Engine {
         Lease::Ready(link)
     }
 
-    fn lend(&mut self, now: Instant, id: ClientId) -> Option<LinkId> {
+    pub(super) fn lend(&mut self, now: Instant, id: ClientId) -> Option<LinkId> {
         let primary = self.primary.filter(|_| self.suspect.is_none())?;
         let profile = Arc::clone(&self.session(id).profile);
         let links = &self.links;
@@ -217,7 +217,7 @@ impl Engine {
     /// A client has left: its link is cleaned, or closed if that is not certain to succeed.
     pub(super) fn leave_lease(&mut self, now: Instant, id: ClientId) {
         let session = self.session(id);
-        let (outstanding, sticky) = (session.outstanding, session.is_bound());
+        let (outstanding, sticky) = (session.outstanding, session.is_bound() || session.addressed);
         let simple = session.subscriptions.is_none()
             && matches!(session.input, Input::Requests | Input::Ended);
         let state = session.has_state();

@@ -160,6 +160,7 @@ impl Engine {
         (session.watching, session.dirty, session.sticky) = (false, false, false);
         session.subscriptions = None;
         session.tracking = None;
+        session.addressed = false;
         session.input = Input::Requests;
         session.identity.name = Box::default();
         true

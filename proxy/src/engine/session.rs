@@ -202,6 +202,8 @@ pub(super) struct Session {
     pub(super) sticky: bool,
     pub(super) subscriptions: Option<Box<Subscriptions>>,
     pub(super) tracking: Option<Box<Tracking>>,
+    /// Messages to others are redirected to its link.
+    pub(super) addressed: bool,
     /// In which spell it wrote last, see [`Engine`](super::Engine).
     pub(super) wrote: Option<u32>,
 
@@ -262,6 +264,7 @@ impl Session {
             sticky: false,
             subscriptions: None,
             tracking: None,
+            addressed: false,
             wrote: None,
             since: None,
             stuck: false,
@@ -311,6 +314,7 @@ impl Session {
         self.transaction.is_some()
             || self.watching
             || self.is_bound()
+            || self.addressed
             || self.subscriptions.is_some()
             || matches!(self.input, Input::Relay | Input::Stream)
     }

@@ -115,6 +115,9 @@ impl Engine {
         }
         if session.leased && session.outstanding == 0 {
             self.release_lease(id);
+        } else if session.addressed && session.outstanding == 0 {
+            // Somebody waits until it can have a link.
+            self.free_stuck();
         }
         let session = self.sessions.get_mut(id.0).expect("a session that lives");
         let ends = self.stopping || session.half_closed || session.input == Input::Ended;

@@ -537,3 +537,33 @@ fn a_broken_redirection_is_told_by_number() {
         .unwrap();
     });
 }
+
+/// In RESP3, who gets the messages need not subscribe to anything; nobody else ever gets them.
+#[test]
+fn invalidations_go_to_who_has_not_subscribed() {
+    both(&[], |stage| {
+        let (mut listener, mut reader, mut writer) =
+            (stage.client(), stage.client(), stage.client());
+        assert!(listener.ask("HELLO 3").starts_with('%'));
+        assert_eq!(listener.ask("GET none"), "_\r\n");
+        let id = listener.number("CLIENT ID");
+        let tracking = format!("CLIENT TRACKING ON REDIRECT {id}");
+        assert_eq!(reader.ask(&tracking), "+OK\r\n");
+        for round in 0..3 {
+            assert!(reader.ask("GET k").starts_with("$"), "{round}");
+            assert_eq!(writer.ask("SET k v"), "+OK\r\n");
+            assert_eq!(listener.text(), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n");
+            assert_eq!(listener.ask("GET k"), "$1\r\nv\r\n");
+        }
+        reader.ask("GET k");
+        drop(listener);
+        let mut others: Vec<_> = (0..5).map(|_| stage.client()).collect();
+        for other in &mut others {
+            other.ask_all(&["HELLO 3", "WATCH k"]);
+        }
+        writer.ask("SET k v");
+        for other in &mut others {
+            assert_eq!(other.ask("PING"), "+PONG\r\n");
+        }
+    });
+}

@@ -124,6 +124,7 @@ impl Engine {
     pub(crate) fn asked(&mut self, now: Instant, question: &Question) -> Option<Answer> {
         match question {
             Question::Link(number) if self.is_learning(*number) => None,
+            Question::Address(number) if !self.is_addressed(now, *number) => None,
             _ => Some(self.inform(now, question, None)),
         }
     }
@@ -160,7 +161,9 @@ impl Engine {
                 answer.lines = meant.map(line).collect();
             }
             Question::Kill(filter) => answer.killed = self.close_all(now, filter, asker),
-            Question::Link(number) => answer.link = self.link_of(*number),
+            Question::Link(number) | Question::Address(number) => {
+                answer.link = self.link_of(*number);
+            }
             Question::Pause(pause) => self.pause_writes(now, *pause),
         }
         answer
@@ -199,7 +202,7 @@ impl Engine {
                 (false, count) => format!(":{count}\r\n").into_bytes(),
             },
             Question::Pause(_) => texts::OK.to_vec(),
-            question @ Question::Link(_) => {
+            question @ (Question::Link(_) | Question::Address(_)) => {
                 self.session(id).found = Some(Box::new((question, found)));
                 return self.touch_client(id);
             }
@@ -217,7 +220,7 @@ impl Engine {
         let Some(number) = filter::number(&words[2]) else {
             return self.send(now, id, said, Kind::Write, spec);
         };
-        let Some(link) = self.find_link(now, id, number) else {
+        let Some(link) = self.find_link(now, id, Question::Link(number)) else {
             return false;
         };
         words[2] = link.unwrap_or_else(|| NOBODY.to_vec());
@@ -229,27 +232,25 @@ impl Engine {
         sent
     }
 
-    /// What the primary calls the connection that the client of this number has for itself, if it
-    /// has one. `None`: this session must wait until that is known.
+    /// What the primary calls the connection that the client in question has for itself, if it has
+    /// one. `None`: this session must wait until that is known.
     pub(super) fn find_link(
         &mut self,
         now: Instant,
         id: ClientId,
-        number: u64,
+        question: Question,
     ) -> Option<Option<Vec<u8>>> {
         if self.session(id).outstanding > 0 {
             return None;
         }
-        let question = Question::Link(number);
         let found = self.session(id).found.take().filter(|found| found.0 == question);
         let answer = match found {
             Some(found) => found.1,
-            None if self.is_learning(number) => {
-                self.stick(now, id);
-                return None;
-            }
             None => {
-                let found = self.inform(now, &question, None);
+                let Some(found) = self.asked(now, &question) else {
+                    self.stick(now, id);
+                    return None;
+                };
                 if found.link.is_none() && self.others > 0 {
                     let errand = Errand::new(question, &[]);
                     self.consult(now, id, errand);
@@ -267,6 +268,32 @@ impl Engine {
         let link = self.lease_of(number)?;
         let primary = self.primary.filter(|primary| *primary == link.server)?;
         Some((self.server(primary).upstream.clone(), link.number?))
+    }
+
+    /// Whether this client has a connection for itself whose number is known, or is none of this
+    /// worker's. If not, it will be so.
+    fn is_addressed(&mut self, now: Instant, number: u64) -> bool {
+        let is = |session: &&mut Session| session.identity.number == number;
+        let Some(session) = self.sessions.iter_mut().find(is) else {
+            return true;
+        };
+        session.addressed = true;
+        let (id, busy) = (session.id, session.outstanding > 0);
+        let link = match session.at.filter(|_| session.leased) {
+            Some(link) => link,
+            None if busy => return false,
+            None => match self.lend(now, id) {
+                Some(link) => link,
+                None => return false,
+            },
+        };
+        let link = self.links.get(link.0).expect("a leased link");
+        if link.is_ready() && link.number.is_none() && !link.is_learning() {
+            let link = link.id;
+            self.identify(now, link);
+        }
+        let link = self.lease_of(number).expect("it has one");
+        link.number.is_some()
     }
 
     /// Whether the server is about to say what it calls the connection of this client.

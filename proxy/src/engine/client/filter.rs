@@ -225,7 +225,7 @@ mod tests {
     use super::*;
 
     fn words(line: &str) -> Vec<Vec<u8>> {
-        line.split_whitespace().map(|word| word.into()).collect()
+        line.split_whitespace().map(Into::into).collect()
     }
 
     fn client(identity: &Identity) -> Traits<'_> {

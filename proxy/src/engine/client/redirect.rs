@@ -6,6 +6,7 @@ use bellwether_resp::{Limits, Scanner};
 
 use super::filter::{NOBODY, number};
 use crate::commands::Spec;
+use crate::control::Question;
 use crate::engine::link::Kind;
 use crate::engine::profile::request;
 use crate::engine::session::Pending;
@@ -62,7 +63,7 @@ impl Engine {
         if let Some(word) = options.redirect.and_then(|at| words.get_mut(at))
             && let Some(number) = number(word)
         {
-            let Some(link) = self.find_link(now, id, number) else {
+            let Some(link) = self.find_link(now, id, Question::Address(number)) else {
                 return false;
             };
             // The server says that there is no such client.
