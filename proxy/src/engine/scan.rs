@@ -39,7 +39,7 @@ impl Mark {
         });
         let mixed = hash.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32;
         let marks = (1 << MARK) - 1;
-        Self(u16::try_from(1 + (mixed * marks >> 32)).expect("14 bits"))
+        Self(u16::try_from(1 + ((mixed * marks) >> 32)).expect("14 bits"))
     }
 
     fn on(self, own: u64) -> u64 {
