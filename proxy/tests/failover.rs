@@ -154,7 +154,7 @@ fn until_blocked(server: &Redis, count: usize) {
         let info = server.info("clients");
         info.is_ok_and(|info| info["blocked_clients"] == count.to_string())
     };
-    until(PATIENCE, "blocked clients", blocked).unwrap();
+    until(PATIENCE, "blocked clients", blocked).expect("in time");
 }
 
 /// All of it may have run. Without its EXEC, none has.

@@ -89,7 +89,7 @@ fn until_asked(server: &Redis, memory: &mut Memory) {
         let list = server.command(&["CLIENT", "LIST"]);
         list.map(|list| list.contains(" cmd=get "))
     })
-    .unwrap();
+    .expect("in time");
 }
 
 /// Bytes of memory of this process, in which the proxy runs.

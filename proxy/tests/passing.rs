@@ -333,6 +333,6 @@ fn links_at_rest(front: &Front, server: &Redis) -> u64 {
         let info = server.info("clients");
         info.is_ok_and(|info| info["connected_clients"] == (links + 1).to_string())
     })
-    .unwrap();
+    .expect("in time");
     links
 }
