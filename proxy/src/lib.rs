@@ -36,10 +36,10 @@
 //! | BLPOP and other commands that block; XREAD and XREADGROUP with BLOCK; WAIT, WAITAOF | its own, until answered |
 //! | SUBSCRIBE, PSUBSCRIBE, SSUBSCRIBE | its own, as long as a subscription is left |
 //! | AUTH, HELLO, SELECT | its own, until answered; then the client shares with those who have set the same |
-//! | CLIENT TRACKING ON | its own, until CLIENT TRACKING OFF |
+//! | CLIENT TRACKING ON | its own, until CLIENT TRACKING OFF; that of a client which others name by REDIRECT, until RESET or until it goes |
 //! | SCRIPT LOAD, SCRIPT KILL, FUNCTION KILL, FUNCTION STATS, DEBUG, SHUTDOWN, CLIENT UNPAUSE | its own, until answered |
 //! | a plain command or a script of 32 KiB and more that comes in pieces | its own, until answered: it is passed on as it comes |
-//! | writes and scripts while CLIENT PAUSE holds | its own, until answered: the server reads no further there |
+//! | all but reads of keys, while the CLIENT PAUSE of a client holds | its own, until answered: the server may read no further there |
 //! | MONITOR, SYNC, PSYNC, REPLCONF | its own, until the client goes; all bytes are relayed |
 //! | what is not known, and what leaves a trace that cannot be set up elsewhere: CLIENT NO-EVICT ON, READONLY, SCRIPT DEBUG | its own, until RESET or until the client goes |
 //! | CLIENT ID, GETNAME, SETNAME, SETINFO, INFO, REPLY and GETREDIR, RESET, QUIT, INFO proxy; AUTH if the proxy has a [`password`](ProxyConfig::password) | none: the proxy answers |
@@ -111,6 +111,24 @@
 //! | each field of [`Stats`]: as `bellwether_proxy_…_total` what is counted, as `bellwether_proxy_…` what is there now | |
 //! | `bellwether_proxy_request_microseconds_bucket`, `_sum`, `_count` | `family`; for a bucket `le` |
 //! | `bellwether_proxy_upstream_up`, `_primary`, `_pending`, `_links`, `_lag_bytes` | `upstream` |
+//!
+//! # What can be seen
+//!
+//! [`Proxy::stats`], [`Proxy::families`] and [`Proxy::upstreams`] tell what was done and how things
+//! are. INFO through the proxy is the server's, with `connected_clients` as the number of the
+//! proxy's own clients, and a section `# Proxy`; `INFO proxy` is that section alone, and needs no
+//! primary once a first one was met. All its names begin with `proxy_`.
+//!
+//! If the program has a recorder of the [`metrics`] facade, it is told each second, with the label
+//! `listen` (the address that clients connect to):
+//!
+//! | name | kind | what |
+//! |---|---|---|
+//! | `bellwether_proxy_<field>_total` | counter | the fields of [`Stats`] that count |
+//! | `bellwether_proxy_<field>` | gauge | those that say how much there is now |
+//! | `bellwether_proxy_request_microseconds_bucket`, `_sum`, `_count` | counter | a histogram as Prometheus keeps it, by `family` and `le`, in microseconds |
+//! | `bellwether_proxy_upstream_up`, `_primary` | gauge | 1 or 0, by `upstream` (its name) |
+//! | `bellwether_proxy_upstream_pending`, `_links`, `_lag_bytes` | gauge | the fields of [`UpstreamStats`]; NaN where the lag is not known |
 //!
 //! # What it does not do
 //!
