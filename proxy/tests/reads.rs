@@ -159,6 +159,13 @@ fn reads_go_to_each_replica_in_its_turn() {
         batches.windows(2).all(|two| two[0] != two[1]),
         "{batches:?}"
     );
+    // Also behind a read, which is answered by a replica.
+    for _ in 0..4 {
+        let both = [command(&[b"GET", b"who"]), command(&[b"GETEX", b"who"])];
+        client.send(&both.concat());
+        assert!(client.text().starts_with("$2\r\nr"));
+        assert_eq!(client.text(), "$7\r\nprimary\r\n");
+    }
     // And what is not known to only read, or answers for the server itself, to the primary.
     for _ in 0..4 {
         client.send(&command(&[
@@ -219,10 +226,15 @@ fn a_read_does_not_overtake_the_write_before_it() {
     for replica in &mut flock.replicas {
         replica.stop().unwrap();
     }
-    for round in 0..50 {
-        let (set, get) = (format!("SET k {round}"), "GET k");
-        // In one write, so that none is answered before the other is there.
-        let pipelined: Vec<u8> = [&set, get]
+    for round in 1..=50 {
+        let lines = [
+            &format!("SET k {round}"),
+            "GET k",
+            &format!("XADD s {round}-1 f v"),
+            &format!("XREAD COUNT 1 STREAMS s {round}-0"),
+        ];
+        // In one write, so that none is answered before the others are there.
+        let pipelined: Vec<u8> = lines
             .iter()
             .flat_map(|line| command(&line.split(' ').map(str::as_bytes).collect::<Vec<_>>()))
             .collect();
@@ -230,6 +242,11 @@ fn a_read_does_not_overtake_the_write_before_it() {
         let value = format!("${}\r\n{round}\r\n", round.to_string().len());
         assert_eq!(client.text(), "+OK\r\n");
         assert_eq!(client.text(), value);
+        assert!(client.text().contains(&format!("{round}-1")));
+        assert!(
+            client.text().contains(&format!("{round}-1")),
+            "just written"
+        );
     }
     for replica in &mut flock.replicas {
         replica.cont().unwrap();
