@@ -208,7 +208,33 @@ impl Driver {
             .map(|upstream| upstream.name.as_str());
         // A leader renews this with each heartbeat.
         trace!(term = topology.term, primary, "topology");
+        if self.engine.replaces_primary(topology) {
+            self.hear_links();
+        }
         self.engine.topology(Instant::now(), topology);
+    }
+
+    /// Takes what servers have said already. After the next topology some of it would not be believed.
+    fn hear_links(&mut self) {
+        for slot in 0..self.links.len() {
+            let Some(conn) = self.links[slot].as_ref().map(Socket::conn) else {
+                continue;
+            };
+            for _ in 0..LAST_READS {
+                let Some(socket) = sockets(&mut self.clients, &mut self.links, conn) else {
+                    break;
+                };
+                if !self.engine.may_read(conn) {
+                    break;
+                }
+                // An end, or an error, is heard in its turn.
+                let Ok(n @ 1..) = socket.read_now(&mut self.scratch) else {
+                    break;
+                };
+                let now = Instant::now();
+                self.engine.received(now, conn, &self.scratch[..n]);
+            }
+        }
     }
 
     fn accept(&mut self, stream: TcpStream) {

@@ -150,13 +150,7 @@ impl Engine {
         let primary = topology.primary.as_ref();
         let primary = primary.filter(|_| topology.until.is_none_or(|until| now < until));
         self.until = topology.until.filter(|_| primary.is_some());
-        let stays = match (self.primary.map(|id| self.server(id)), primary) {
-            (None, None) => true,
-            (Some(old), Some(new)) => {
-                old.is_at(new) && old.role >= Role::Primary { term: topology.term }
-            }
-            _ => false,
-        };
+        let stays = self.keeps_primary(primary, topology.term);
         if !stays {
             if let Some(old) = self.primary.take() {
                 self.replace(old, now + self.settings.linger);
@@ -175,6 +169,19 @@ impl Engine {
         self.free_stuck();
         self.warm(now);
         self.probe(now);
+    }
+
+    fn keeps_primary(&self, next: Option<&Upstream>, term: u64) -> bool {
+        match (self.primary.map(|id| self.server(id)), next) {
+            (None, None) => true,
+            (Some(old), Some(new)) => old.is_at(new) && old.role >= Role::Primary { term },
+            _ => false,
+        }
+    }
+
+    /// Whether links to the present primary are of no use once this topology holds.
+    pub(crate) fn replaces_primary(&self, topology: &Topology) -> bool {
+        !self.keeps_primary(topology.primary.as_ref(), topology.term)
     }
 
     fn aim_replicas(&mut self, now: Instant, topology: &Topology) {
