@@ -125,6 +125,12 @@ impl Client {
         (0..reads).map(|_| self.who()).collect()
     }
 
+    /// Reads until this one has answered: the next turn is the other's.
+    fn until_just_answered_by(&mut self, name: &str) {
+        let answered = || self.who() == name;
+        until(PATIENCE, &format!("an answer of {name}"), answered).expect("in time");
+    }
+
     /// Waits until just these answer.
     fn until_answered_by(&mut self, names: &[&str]) {
         let names: BTreeSet<String> = names.iter().map(ToString::to_string).collect();
@@ -205,7 +211,7 @@ fn the_replica_that_owes_the_fewest_answers_is_asked() {
     let (mut waits, mut client) = (front.client(), front.client());
     client.until_answered_by(&["r0", "r1"]);
     // As long as both owe nothing, they take turns.
-    while client.who() != "r1" {}
+    client.until_just_answered_by("r1");
     flock.replicas[0].stop().unwrap();
     let before = front.stats().requests;
     waits.say(&["GET who"]);
@@ -455,7 +461,7 @@ fn a_read_of_a_replica_that_left_is_answered_by_others() {
     let front = flock.front(|config| config.hold = Duration::from_secs(2));
     let mut client = front.client();
     client.until_answered_by(&["r0", "r1"]);
-    while client.who() != "r1" {}
+    client.until_just_answered_by("r1");
     flock.replicas[0].stop().unwrap();
     let before = front.stats().requests;
     client.say(&["GET who"]);
@@ -607,7 +613,7 @@ fn a_scan_goes_on_where_it_began() {
     let mut clients = [front.client(), front.client()];
     clients[0].until_answered_by(&["r0", "r1"]);
     for (begins, other) in [("r0", "r1"), ("r1", "r0"), ("r0", "r1")] {
-        while clients[0].who() != other {}
+        clients[0].until_just_answered_by(other);
         let (mut cursor, mut found) = ("0".to_owned(), BTreeSet::new());
         for client in [0, 1, 1].into_iter().cycle() {
             let line = format!("SSCAN s {cursor} COUNT 50");
@@ -645,7 +651,7 @@ fn a_scan_begins_again_when_its_server_is_gone() {
     let front = flock.front(|_| {});
     let mut client = front.client();
     client.until_answered_by(&["r0", "r1"]);
-    while client.who() != "r1" {}
+    client.until_just_answered_by("r1");
     let (mut cursor, members) = page(&mut client, "SSCAN s 0 COUNT 50");
     assert!(members[0].starts_with("r0"));
     // The next page is asked for, and its server dies before it answers.
