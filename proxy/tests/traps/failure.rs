@@ -314,17 +314,25 @@ fn subscribers_of_resp2_are_closed() {
     assert_eq!(left.ask("SET k v"), "+OK\r\n", "it missed nothing");
 }
 
-/// A lost primary makes the proxy suspect it, before it is told.
+/// A primary that cuts its clients and refuses them is suspected, before the proxy is told.
 #[test]
 fn a_fenced_primary_is_suspected() {
-    let (mut pair, front) = pair();
+    let mut pair = Pair::start();
+    let front = Front::start(|config| {
+        config.linger = PATIENCE;
+        config.pool_warm = 0;
+    });
+    pair.publish_to(&front);
     let mut client = front.client();
     assert_eq!(client.ask("SET k 1"), "+OK\r\n");
     pair.wait_until_equal();
+    let connects = front.stats().connects;
     fence(pair.primary(), &["normal", "pubsub"]);
+    // What is sent before the proxy sees the cut is lost with the connection.
+    front.until("another connection", |stats| stats.connects > connects);
     client.say(&["SET k 2", "GET k"]);
-    front.until("it to have asked", |stats| stats.requests == 3);
-    pair.take_over(Change::Cut, &front, |_| {});
+    front.until("suspicion", |stats| stats.suspected > 0);
+    pair.take_over(Change::Switchover, &front, |_| {});
     assert_eq!(client.texts(2), ["+OK\r\n", "$1\r\n2\r\n"]);
 }
 
