@@ -191,13 +191,23 @@ impl Engine {
                     }
                     at += len;
                 }
-                // What is wrong is said in its turn.
-                Ok(None) | Err(_) => break,
+                Ok(None) => break,
+                Err(error) => {
+                    let error = format!("-ERR {error}\r\n").into_bytes();
+                    session.input = Input::Ended;
+                    session.held.push_back(Held::Answer(error.into()));
+                    at = session.inbox.len();
+                }
             }
         }
         session.inbox.consume(at);
-        let large = session.input == Input::Requests && session.scanner.scanned() > 0;
-        if large && session.inbox.len() >= texts::LARGE {
+        if session.half_closed {
+            // Its last request will never be whole.
+            session.input = Input::Ended;
+        }
+        let (scanned, needed) = (session.scanner.scanned(), session.scanner.needed());
+        let large = scanned > 0 && scanned + needed >= texts::LARGE;
+        if large && session.input == Input::Requests {
             // It waited for a link of its own.
             session.input = Input::Skip;
             denied(session, None);
@@ -219,7 +229,6 @@ impl Engine {
             self.doom(link);
         }
         self.recount(id);
-        self.touch_client(id);
     }
 
     /// What a link has left to say is said, or it is given up.
