@@ -119,7 +119,7 @@
 //! proxy's own clients, and a section `# Proxy`; `INFO proxy` is that section alone, and needs no
 //! primary once a first one was met. All its names begin with `proxy_`.
 //!
-//! If the program has a recorder of the [`metrics`] facade, it is told each second, with the label
+//! If the program has a recorder of the `metrics` facade, it is told each second, with the label
 //! `listen` (the address that clients connect to):
 //!
 //! | name | kind | what |

@@ -214,7 +214,7 @@ fn each_answered_request_is_in_its_familys_histogram() {
             Err(format!("{seen:?}"))
         }
     });
-    met.unwrap();
+    met.expect("in time");
     let list = family(&front, "list");
     assert!(list.total.as_millis() >= 20, "both waited 10 ms: {list:?}");
     assert_eq!(
@@ -295,7 +295,7 @@ fn until_states(front: &Front, wanted: &[(UpstreamRole, &'static str)]) {
             Err(format!("{seen:?} instead of {wanted:?}"))
         }
     });
-    met.unwrap();
+    met.expect("in time");
 }
 
 #[test]
@@ -333,7 +333,7 @@ fn the_state_of_each_server_shows() {
             Err(format!("{seen:?}"))
         }
     });
-    met.unwrap();
+    met.expect("in time");
     copy.kill().unwrap();
     until_states(&front, &[(Primary, "connected"), (Replica, "unfit")]);
     // One that refuses writes is no primary, whatever the topology says.

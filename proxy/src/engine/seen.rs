@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::Engine;
-use super::link::Owner;
+use super::link::{Link, Owner};
 use super::server::{Fitness, ServerId};
 use crate::stats::{Board, Stats, UpstreamRole, UpstreamState, UpstreamStats};
 
@@ -23,11 +23,13 @@ impl Engine {
     pub(super) fn publish(&mut self) {
         self.resting = self.is_at_rest();
         self.measure();
-        self.board.publish(self.worker, &self.stats, &self.metrics, self.upstreams());
+        self.board
+            .publish(self.worker, &self.stats, &self.metrics, self.upstreams());
     }
 
     fn measure(&mut self) {
-        let stuck = |id: &&super::ClientId| self.sessions.get(id.0).is_some_and(|session| session.stuck);
+        let stuck =
+            |id: &&super::ClientId| self.sessions.get(id.0).is_some_and(|session| session.stuck);
         let count = |fits: fn(Owner) -> bool| {
             self.links.iter().filter(|link| fits(link.owner)).count() as u64
         };
@@ -53,7 +55,7 @@ impl Engine {
     fn upstream(&self, id: ServerId, role: UpstreamRole) -> UpstreamStats {
         let server = self.server(id);
         let links = || self.links.iter().filter(|link| link.server == id);
-        let ready = links().any(|link| link.is_ready());
+        let ready = links().any(Link::is_ready);
         let primary = self.primary.and_then(|primary| self.server(primary).offset);
         let behind = |offset| primary.map(|primary| primary.saturating_sub(offset));
         UpstreamStats {
@@ -64,15 +66,17 @@ impl Engine {
             state: match (role, &server.fitness) {
                 (UpstreamRole::Primary, _) if self.suspect.is_some() => UpstreamState::Suspect,
                 (UpstreamRole::Primary, _) if ready => UpstreamState::Connected,
-                (UpstreamRole::Primary, _) => UpstreamState::Connecting,
                 (UpstreamRole::Replica, _) if !self.splits_reads() => UpstreamState::Unused,
                 (UpstreamRole::Replica, Fitness::Unfit(why)) => {
                     UpstreamState::Unfit((*why).to_owned())
                 }
                 (UpstreamRole::Replica, Fitness::Fit) if ready => UpstreamState::Connected,
-                (UpstreamRole::Replica, _) => UpstreamState::Connecting,
+                _ => UpstreamState::Connecting,
             },
-            lag_bytes: server.offset.filter(|_| role == UpstreamRole::Replica).and_then(behind),
+            lag_bytes: server
+                .offset
+                .filter(|_| role == UpstreamRole::Replica)
+                .and_then(behind),
             pending: links().map(|link| link.entries.len() as u64).sum(),
             links: links().count() as u64,
         }

@@ -31,6 +31,17 @@ fn probes_and_status() -> Result<()> {
                 whole(group, index)
             })?;
         }
+        let node = &group.nodes[primary];
+        let _: () = ask(node.proxy, &["SET", "a", "1"])?;
+        until(PATIENCE, "the write in the metrics", || {
+            let (code, text) = http(node.admin, "GET /metrics")?;
+            let counted = text.lines().any(|line| {
+                line.starts_with("bellwether_proxy_request_microseconds_count")
+                    && line.contains("family=\"string\"")
+            });
+            ensure!(code == 200 && counted, "{code} {text}");
+            Ok(())
+        })?;
         not_ready_without_its_server(group, (primary + 1) % 3)
     })
 }
