@@ -117,6 +117,13 @@ impl Engine {
                 Ok(())
             }
             Held::Request {
+                refusal: Some(_), ..
+            } if self.suspect.is_some() => {
+                // The server that refused it is not asked again at once, whatever the link.
+                self.stick(now, id);
+                Err(held)
+            }
+            Held::Request {
                 ref bytes,
                 until,
                 mute,

@@ -106,10 +106,6 @@ impl Engine {
         session.at = None;
         session.leased = false;
         session.addressed = false;
-        let confirmed = matches!(
-            session.pending.as_deref(),
-            Some(Pending::Subscription(_))
-        );
         if !matches!(session.pending.as_deref(), Some(Pending::Control { .. })) {
             session.pending = None;
         }
@@ -117,7 +113,7 @@ impl Engine {
             session.watching = false;
             session.dirty = !planted(Bug::ForgetWatch);
         }
-        let mut lost = session.is_bound() || session.input == Input::Relay || confirmed;
+        let mut lost = session.is_bound() || session.input == Input::Relay;
         if let Some(transaction) = &mut session.transaction {
             transaction.restore = !transaction.log.is_empty();
             lost |= transaction.lost;

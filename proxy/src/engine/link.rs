@@ -240,10 +240,6 @@ impl Link {
         self.phase == Phase::Ready
     }
 
-    pub(super) fn is_leased(&self) -> bool {
-        matches!(self.owner, Owner::Leased(_))
-    }
-
     fn end(&self) -> u64 {
         self.start + self.log.len() as u64
     }

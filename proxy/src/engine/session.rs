@@ -204,6 +204,8 @@ pub(super) struct Session {
     pub(super) tracking: Option<Box<Tracking>>,
     /// Messages to others are redirected to its link.
     pub(super) addressed: bool,
+    /// Somebody waits until it has none of its requests in another link.
+    pub(super) wanted: bool,
     /// In which spell it wrote last, see [`Engine`](super::Engine).
     pub(super) wrote: Option<u32>,
 
@@ -265,6 +267,7 @@ impl Session {
             subscriptions: None,
             tracking: None,
             addressed: false,
+            wanted: false,
             wrote: None,
             since: None,
             stuck: false,
@@ -354,15 +357,6 @@ impl Session {
         let held = |held: &Held| held.len();
         self.inbox.len() + self.held.iter().map(held).sum::<usize>()
             + self.returned.iter().map(held).sum::<usize>()
-    }
-
-    /// Whether nothing is left to be done for the client.
-    pub(super) fn is_idle(&self) -> bool {
-        self.outstanding == 0
-            && self.pending.is_none()
-            && self.returned.is_empty()
-            && self.held.is_empty()
-            && self.inbox.is_empty()
     }
 
     /// Whether it waits for what may never come. When its client has ended its half, it is closed,

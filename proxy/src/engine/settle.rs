@@ -115,8 +115,11 @@ impl Engine {
         }
         if session.leased && session.outstanding == 0 {
             self.release_lease(id);
-        } else if session.addressed && session.outstanding == 0 {
-            // Somebody waits until it can have a link.
+        }
+        let session = self.sessions.get_mut(id.0).expect("a session that lives");
+        if session.outstanding == 0 && std::mem::take(&mut session.wanted) {
+            // Somebody waits until it can have a link. Said once, or two that wait wake each other
+            // for ever.
             self.free_stuck();
         }
         let session = self.sessions.get_mut(id.0).expect("a session that lives");

@@ -66,12 +66,6 @@ impl<T> Slab<T> {
             .flatten()
     }
 
-    /// The tenant of this place, whoever it is.
-    #[inline]
-    pub(super) fn in_slot(&mut self, slot: u32) -> Option<&mut T> {
-        self.places.get_mut(slot as usize)?.tenant.as_mut()
-    }
-
     pub(super) fn remove(&mut self, key: Key) -> Option<T> {
         self.get(key)?;
         self.free.push(key.slot);

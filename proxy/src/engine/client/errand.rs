@@ -279,6 +279,7 @@ impl Engine {
         };
         session.addressed = true;
         let (id, busy) = (session.id, session.outstanding > 0);
+        session.wanted = busy && !session.leased;
         let link = match session.at.filter(|_| session.leased) {
             Some(link) => link,
             None if busy => return false,
