@@ -22,7 +22,7 @@ use bellwether_replication::{
 };
 use bellwether_resp::Credentials;
 use bytes::Bytes;
-use metrics_exporter_prometheus::PrometheusBuilder;
+use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     sync::{mpsc, watch},
     task::{JoinError, JoinSet},
@@ -60,7 +60,11 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         let admin = Admin::bind(AdminConfig::new(listen))
             .await
             .context("--admin-listen")?
-            .with_metrics(move || recorded.as_ref().map_or_else(String::new, |all| all.render()));
+            .with_metrics(move || {
+                recorded
+                    .as_ref()
+                    .map_or_else(String::new, PrometheusHandle::render)
+            });
         let reports = outlets.reports.subscribe();
         tasks.spawn(async move {
             admin.run(reports, requests, std::future::pending()).await;

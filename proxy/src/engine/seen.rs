@@ -65,12 +65,11 @@ impl Engine {
             role,
             state: match (role, &server.fitness) {
                 (UpstreamRole::Primary, _) if self.suspect.is_some() => UpstreamState::Suspect,
-                (UpstreamRole::Primary, _) if ready => UpstreamState::Connected,
                 (UpstreamRole::Replica, _) if !self.splits_reads() => UpstreamState::Unused,
                 (UpstreamRole::Replica, Fitness::Unfit(why)) => {
                     UpstreamState::Unfit((*why).to_owned())
                 }
-                (UpstreamRole::Replica, Fitness::Fit) if ready => UpstreamState::Connected,
+                (UpstreamRole::Primary, _) | (_, Fitness::Fit) if ready => UpstreamState::Connected,
                 _ => UpstreamState::Connecting,
             },
             lag_bytes: server
