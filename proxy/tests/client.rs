@@ -208,3 +208,27 @@ fn questions_end_with_the_proxy() {
         while client.next().is_some() {}
     }
 }
+
+/// Without a primary there is no link to redirect to, not even one's own: that is waited for, and the
+/// worker has time for others.
+#[test]
+fn whoever_is_redirected_to_nowhere_waits_in_vain() {
+    let front = Front::start(|config| {
+        config.workers = 1;
+        config.hold = std::time::Duration::from_secs(2);
+    });
+    let server = primary();
+    front.point_at(1, &server);
+    let (mut client, mut other) = (front.client(), front.client());
+    let (own, others) = (id(&mut client), id(&mut other));
+    front.point_nowhere(2);
+    for id in [own, others] {
+        client.say(&[&format!("CLIENT TRACKING ON REDIRECT {id}")]);
+        assert_eq!(other.ask("CLIENT ID"), format!(":{others}\r\n"));
+        let text = client.text();
+        assert!(text.starts_with("-TRYAGAIN "), "{text}");
+    }
+    front.point_at(3, &server);
+    let tracking = format!("CLIENT TRACKING ON REDIRECT {others}");
+    assert_eq!(client.ask(&tracking), "+OK\r\n");
+}
