@@ -101,19 +101,6 @@
 //!
 //! # What can be seen
 //!
-//! [`Proxy::stats`], [`Proxy::families`] and [`Proxy::upstreams`] tell what was done, how long servers
-//! took, and how they are. `INFO` has a section `# Proxy` with most of that, and its
-//! `connected_clients` are the proxy's; `INFO proxy` is answered even while there is no primary, once
-//! there has been one. A recorder of the [`metrics`](https://docs.rs/metrics) facade gets each second:
-//!
-//! | figures | labels, besides `listen` |
-//! |---|---|
-//! | each field of [`Stats`]: as `bellwether_proxy_…_total` what is counted, as `bellwether_proxy_…` what is there now | |
-//! | `bellwether_proxy_request_microseconds_bucket`, `_sum`, `_count` | `family`; for a bucket `le` |
-//! | `bellwether_proxy_upstream_up`, `_primary`, `_pending`, `_links`, `_lag_bytes` | `upstream` |
-//!
-//! # What can be seen
-//!
 //! [`Proxy::stats`], [`Proxy::families`] and [`Proxy::upstreams`] tell what was done and how things
 //! are. INFO through the proxy is the server's, with `connected_clients` as the number of the
 //! proxy's own clients, and a section `# Proxy`; `INFO proxy` is that section alone, and needs no
