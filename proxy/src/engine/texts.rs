@@ -27,6 +27,7 @@ pub(super) const RESET: &[u8] = b"+RESET\r\n";
 pub(super) const NOAUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
 pub(super) const WRONGPASS: &[u8] =
     b"-WRONGPASS invalid username-password pair or user is disabled.\r\n";
+pub(super) const NOT_IN_MULTI: &[u8] = b"-ERR Command not allowed inside a transaction\r\n";
 pub(super) const EXECABORT: &[u8] =
     b"-EXECABORT Transaction discarded because of previous errors.\r\n";
 

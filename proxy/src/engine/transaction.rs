@@ -89,6 +89,11 @@ impl Engine {
                 Treat::Select | Treat::Auth | Treat::Hello | Treat::Client | Treat::Sticky
             );
             let client = spec.treat == Treat::Client;
+            if client && is_about_others(request) {
+                // The server would close links that the proxy's other clients share, or leave
+                // requests of this one without replies.
+                return self.answer(id, texts::NOT_IN_MULTI);
+            }
             let sticky = sticky && !(client && super::client::leaves_nothing(request));
             if !self.send_to_lease(now, id, request, Kind::Queued, spec) {
                 return false;
@@ -188,6 +193,14 @@ impl Transaction {
         }
         self.queued += 1;
     }
+}
+
+/// CLIENT KILL and CLIENT REPLY.
+fn is_about_others(request: &[u8]) -> bool {
+    let words = super::arguments(request);
+    words.get(1).is_some_and(|word| {
+        word.eq_ignore_ascii_case(b"KILL") || word.eq_ignore_ascii_case(b"REPLY")
+    })
 }
 
 impl Treat {
