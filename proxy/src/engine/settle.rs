@@ -216,11 +216,12 @@ impl Engine {
 
     pub(super) fn may_read_client(&mut self, id: ClientId) -> bool {
         let crowded = self.is_crowded();
+        let lost = self.primary.is_none() || self.suspect.is_some();
         let (most, most_out) = (self.settings.session_buffer, self.settings.session_output);
         let Some(session) = self.sessions.get_mut(id.0) else {
             return false;
         };
-        let starves = crowded && session.stuck;
+        let starves = crowded && (session.stuck || lost);
         let may = !session.closing
             && !starves
             && session.inbox.len() < most
