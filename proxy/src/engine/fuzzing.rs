@@ -27,6 +27,10 @@ const READ: usize = 64 * KIB;
 ///
 /// # Panics
 /// If the engine does not keep what it promises.
+#[cfg_attr(
+    not(fuzzing),
+    expect(unreachable_pub, reason = "only the fuzzer reaches it from outside")
+)]
 pub fn run(input: &[u8]) {
     let mut input = Input(input);
     let mut world = World::new(input.byte());
@@ -366,14 +370,14 @@ impl World {
                 return self.check();
             }
             for action in actions {
-                self.act(action);
+                self.act(&action);
             }
         }
         panic!("the engine never settles");
     }
 
-    fn act(&mut self, action: Action) {
-        match action {
+    fn act(&mut self, action: &Action) {
+        match *action {
             Action::Connect(id, _) => self.connecting.push(id),
             Action::Drain(id) => {
                 let wire = self.wires.remove(&id).unwrap_or_default();

@@ -344,7 +344,7 @@ impl Client {
                 open.all.push(id);
             }
             Item::Set(id) | Item::Eval(id) | Item::Publish(id) => {
-                self.success(rules, id, frame, false)
+                self.success(rules, id, frame, false);
             }
             Item::Get(id) => self.success(rules, id, frame, true),
             Item::Block(_) if frame == null => {}
