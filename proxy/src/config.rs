@@ -201,7 +201,11 @@ impl ProxyConfig {
             "probe_interval must be longer than zero"
         } else if self.idle_timeout.is_some_and(|timeout| timeout.is_zero()) {
             "idle_timeout must be longer than zero, or none"
-        } else if self.password.as_ref().is_some_and(|password| password.0.is_empty()) {
+        } else if self
+            .password
+            .as_ref()
+            .is_some_and(|password| password.0.is_empty())
+        {
             "password must not be empty"
         } else {
             return Ok(());

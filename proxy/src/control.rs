@@ -81,7 +81,10 @@ impl Inquiry {
     }
 
     pub(crate) fn answer(&self, answer: Answer) {
-        let mut found = self.found.lock().expect("nothing panics while it is locked");
+        let mut found = self
+            .found
+            .lock()
+            .expect("nothing panics while it is locked");
         found.add(answer);
     }
 }

@@ -20,9 +20,9 @@ use tracing::{debug, trace, warn};
 use crate::commands::Commands;
 use crate::control::{Inquiry, Mail};
 use crate::engine::{Action, Conn, Engine, LinkId, Settings, TOO_MANY_CLIENTS};
-use crate::scripts::Scripts;
 use crate::ready::{Readiness, ReadyList};
 use crate::record::record;
+use crate::scripts::Scripts;
 use crate::socket::Socket;
 use crate::stats::Board;
 use crate::topology::{Topology, Upstream};
@@ -122,7 +122,9 @@ pub(crate) async fn run(assignment: Assignment) -> io::Result<()> {
         let record = record(Arc::clone(&assignment.board), assignment.listen);
         recording.spawn(record);
     }
-    driver.engine.publish_on(assignment.board, assignment.worker);
+    driver
+        .engine
+        .publish_on(assignment.board, assignment.worker);
     driver.engine.expect_others(driver.others.len());
     let list = assignment.list;
     let _closes = Closes(Arc::clone(&list));
@@ -289,7 +291,10 @@ impl Driver {
     fn forget_departed(&mut self) {
         for client in self.engine.withheld() {
             let client = Conn::Client(client);
-            if self.socket(client).is_some_and(|socket| socket.is_finished()) {
+            if self
+                .socket(client)
+                .is_some_and(|socket| socket.is_finished())
+            {
                 debug!("a client left while its requests waited");
                 self.broken(client);
             }

@@ -80,7 +80,10 @@ impl Proxy {
         let board = Arc::new(Board::new(config.workers));
         let lists: Vec<Arc<ReadyList>> = listeners.iter().map(|_| Arc::default()).collect();
         let start = |(worker, listener)| {
-            let others = lists.iter().enumerate().filter(|(other, _)| *other != worker);
+            let others = lists
+                .iter()
+                .enumerate()
+                .filter(|(other, _)| *other != worker);
             let assignment = Assignment {
                 settings: Settings::from(&config),
                 commands: Arc::clone(&commands),
@@ -99,7 +102,8 @@ impl Proxy {
             let (thread, ended) = spawn(assignment, config.batch, Ends(tell_end.clone()))?;
             Ok(Worker { thread, ended })
         };
-        let workers: Result<Vec<_>, io::Error> = listeners.into_iter().enumerate().map(start).collect();
+        let workers: Result<Vec<_>, io::Error> =
+            listeners.into_iter().enumerate().map(start).collect();
         let workers = workers.map_err(Error::Worker)?;
         info!(address = %local_addr, workers = workers.len(), "proxy listens");
         Ok(Self {

@@ -87,7 +87,10 @@ impl ReadyList {
     pub(crate) fn close(&self) {
         let mut state = self.lock();
         state.closed = true;
-        let left = (std::mem::take(&mut state.ready), std::mem::take(&mut state.mail));
+        let left = (
+            std::mem::take(&mut state.ready),
+            std::mem::take(&mut state.mail),
+        );
         // Not before: who lets go of a question may post its answer here.
         drop(state);
         drop(left);

@@ -32,7 +32,10 @@ impl Scripts {
         known.bodies.insert(digest.clone(), body.into());
         known.oldest_first.push_back(digest);
         while known.bytes > KEPT {
-            let oldest = known.oldest_first.pop_front().expect("bytes belong to a script");
+            let oldest = known
+                .oldest_first
+                .pop_front()
+                .expect("bytes belong to a script");
             let body = known.bodies.remove(&oldest).expect("each is in both");
             known.bytes -= body.len();
         }

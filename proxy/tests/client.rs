@@ -60,11 +60,19 @@ fn everybody_lists_everybody() {
         assert_eq!(listed(client, ""), sorted);
     }
     let backwards: Vec<_> = sorted.iter().rev().map(u64::to_string).collect();
-    let named = listed(&mut crowd.clients[0], &format!(" ID {}", backwards.join(" ")));
+    let named = listed(
+        &mut crowd.clients[0],
+        &format!(" ID {}", backwards.join(" ")),
+    );
     assert!(named.iter().rev().eq(&sorted));
     // Many ask at one time, and behind the question others wait in order.
     for client in &mut crowd.clients {
-        client.say(&["CLIENT LIST TYPE normal", "SET k v", "CLIENT LIST TYPE pubsub", "GET k"]);
+        client.say(&[
+            "CLIENT LIST TYPE normal",
+            "SET k v",
+            "CLIENT LIST TYPE pubsub",
+            "GET k",
+        ]);
     }
     for client in &mut crowd.clients {
         assert_eq!(client.text().matches("id=").count(), CLIENTS);
@@ -84,7 +92,10 @@ fn a_name_shows_at_once_and_a_departed_client_does_not() {
         assert!(list.contains(&format!(" name=n{n} ")), "{list}");
     }
     crowd.clients.truncate(1);
-    until(PATIENCE, "others to be gone", || listed(&mut crowd.clients[0], "").len() == 1).unwrap();
+    until(PATIENCE, "others to be gone", || {
+        listed(&mut crowd.clients[0], "").len() == 1
+    })
+    .unwrap();
 }
 
 #[test]
@@ -99,11 +110,17 @@ fn clients_are_closed_wherever_they_are() {
     }
     let address = crowd.clients[4].stream.local_addr().unwrap();
     assert_eq!(killer.ask(&format!("CLIENT KILL {address}")), "+OK\r\n");
-    assert_eq!(killer.ask(&format!("CLIENT KILL {address}")), "-ERR No such client\r\n");
+    assert_eq!(
+        killer.ask(&format!("CLIENT KILL {address}")),
+        "-ERR No such client\r\n"
+    );
     crowd.clients[5].ask("SUBSCRIBE c");
     assert_eq!(killer.ask("CLIENT KILL TYPE pubsub"), ":1\r\n");
     let left = CLIENTS - 6;
-    assert_eq!(killer.ask("CLIENT KILL TYPE normal"), format!(":{left}\r\n"));
+    assert_eq!(
+        killer.ask("CLIENT KILL TYPE normal"),
+        format!(":{left}\r\n")
+    );
     // They do not count any more when that is said.
     let info = killer.ask("INFO clients");
     assert!(info.contains("connected_clients:1\r\n"), "{info}");
@@ -112,7 +129,11 @@ fn clients_are_closed_wherever_they_are() {
     }
     assert_eq!(killer.ask("CLIENT KILL SKIPME no"), ":1\r\n");
     assert_eq!(killer.next(), None);
-    assert_eq!(crowd.front.client().ask("PING"), "+PONG\r\n", "links are left alone");
+    assert_eq!(
+        crowd.front.client().ask("PING"),
+        "+PONG\r\n",
+        "links are left alone"
+    );
 }
 
 #[test]
@@ -145,7 +166,10 @@ fn a_client_is_woken_as_soon_as_it_is_blocked() {
         let id = id(&mut blocked);
         blocked.say(&["BLPOP q 0"]);
         until(PATIENCE, "a blocked client", || {
-            let info: String = redis::cmd("INFO").arg("clients").query(&mut watcher).unwrap();
+            let info: String = redis::cmd("INFO")
+                .arg("clients")
+                .query(&mut watcher)
+                .unwrap();
             info.contains("blocked_clients:1")
         })
         .unwrap();
@@ -161,7 +185,10 @@ fn invalidations_go_to_clients_of_other_workers() {
     let (listeners, readers) = crowd.clients.split_at_mut(CLIENTS / 2);
     for ((listener, reader), id) in listeners.iter_mut().zip(readers).zip(&crowd.ids) {
         listener.ask("SUBSCRIBE __redis__:invalidate");
-        assert_eq!(reader.ask(&format!("CLIENT TRACKING ON REDIRECT {id}")), "+OK\r\n");
+        assert_eq!(
+            reader.ask(&format!("CLIENT TRACKING ON REDIRECT {id}")),
+            "+OK\r\n"
+        );
         assert_eq!(reader.ask("CLIENT GETREDIR"), format!(":{id}\r\n"));
         assert_eq!(reader.ask("GET k"), "$-1\r\n");
     }
@@ -193,7 +220,10 @@ fn a_pause_is_known_to_all_workers() {
     for writer in &mut crowd.clients[..blocked] {
         assert!(writer.text().starts_with(':'));
     }
-    assert_eq!(admin.ask("GET n"), format!("${}\r\n{blocked}\r\n", blocked.to_string().len()));
+    assert_eq!(
+        admin.ask("GET n"),
+        format!("${}\r\n{blocked}\r\n", blocked.to_string().len())
+    );
 }
 
 /// Who is asked while it ends has nothing to say; nobody waits for it.

@@ -35,7 +35,11 @@ pub(crate) struct Arguments {
 pub(crate) fn run(arguments: &Arguments) -> Result<Summary> {
     let mut steps = Vec::new();
     let skipped = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
-    for package in ["bellwether-election", "bellwether-replication", "bellwether-proxy"] {
+    for package in [
+        "bellwether-election",
+        "bellwether-replication",
+        "bellwether-proxy",
+    ] {
         let mut tests = cargo("test --release --locked --all-features --lib");
         // The simulators are modules named `sim` or `simulation`.
         tests.args(["--package", package, "::sim"]);

@@ -72,7 +72,10 @@ impl Commands {
     pub(crate) fn full_name(&self, name: &[u8], sub: Option<&[u8]>) -> Option<String> {
         let found = self.index.find(TOP, name)?;
         let name = String::from_utf8_lossy(name).to_ascii_lowercase();
-        let name = self.renames.original(&name).map_or_else(|| name.clone(), str::to_owned);
+        let name = self
+            .renames
+            .original(&name)
+            .map_or_else(|| name.clone(), str::to_owned);
         let Some(sub) = sub.filter(|_| found.container != TOP) else {
             return Some(name);
         };

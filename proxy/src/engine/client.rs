@@ -61,14 +61,19 @@ impl Engine {
             (b"REPLY", [mode]) => self.set_replies(now, id, mode, request, spec),
             (b"TRACKING", [_, ..]) => self.track(now, id, request, spec),
             (b"GETREDIR", []) => self.tell_redirection(id),
-            (b"TRACKINGINFO", []) => {
-                self.send_query(now, id, request, spec, Pending::Redirection)
-            }
+            (b"TRACKINGINFO", []) => self.send_query(now, id, request, spec, Pending::Redirection),
             (b"PAUSE", [milliseconds, ..]) => self.pause(now, id, milliseconds, request, spec),
             (b"UNPAUSE", []) => {
                 let errand = Errand::new(Question::Pause(Duration::ZERO), request);
                 // What is paused must not stand before it.
-                self.send_alone(now, id, request, Kind::Query, spec, Pending::Permission(errand))
+                self.send_alone(
+                    now,
+                    id,
+                    request,
+                    Kind::Query,
+                    spec,
+                    Pending::Permission(errand),
+                )
             }
             (b"HELP", []) => self.send(now, id, request, Kind::Read, spec),
             (b"NO-EVICT" | b"NO-TOUCH", [switch]) if switch.eq_ignore_ascii_case(b"OFF") => {

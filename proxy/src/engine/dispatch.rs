@@ -6,11 +6,11 @@ use std::time::Instant;
 use bellwether_resp::RequestScanner;
 use bytes::BytesMut;
 
-use super::link::{Entry, Kind, Lane};
 use super::lease::Lease;
+use super::link::{Entry, Kind, Lane};
+use super::planted::{Bug, planted};
 use super::route::Replica;
 use super::server::ServerId;
-use super::planted::{Bug, planted};
 use super::session::{Held, Input, Pending, Replies, Session};
 use super::{ClientId, Engine, LinkId, texts};
 use crate::commands::{Commands, Reads, Spec, TimeoutArg, Treat};
@@ -154,7 +154,9 @@ impl Engine {
         });
         found
             .filter(|spec| spec.takes(words.len()))
-            .map_or(texts::UNKNOWN_COMMAND, |spec| spec.of_request(arguments.skip(1)))
+            .map_or(texts::UNKNOWN_COMMAND, |spec| {
+                spec.of_request(arguments.skip(1))
+            })
     }
 
     /// Takes as many requests as can be dealt with now. Returns how many bytes are done with.
@@ -294,7 +296,9 @@ impl Engine {
 
     /// Takes the next request, or as much of it as is there.
     fn take_next(&mut self, now: Instant, id: ClientId, bytes: &[u8]) -> Step {
-        let needs_auth = self.needs_auth.or(self.settings.password.as_ref().map(|_| true));
+        let needs_auth = self
+            .needs_auth
+            .or(self.settings.password.as_ref().map(|_| true));
         let session = self.session(id);
         match session.input {
             Input::Ended => return Step::Took(bytes.len()),
@@ -358,7 +362,11 @@ impl Engine {
         let scanned = session.scanner.scanned();
         if session.input == Input::Skip {
             session.scanner.release(scanned);
-            return if scanned > 0 { Step::Took(scanned) } else { Step::Wait };
+            return if scanned > 0 {
+                Step::Took(scanned)
+            } else {
+                Step::Wait
+            };
         }
         if scanned == 0 || scanned + session.scanner.needed() < texts::LARGE {
             return Step::Wait;
@@ -377,7 +385,11 @@ impl Engine {
         if !session.may_send(most) {
             return Step::Wait;
         }
-        if session.transaction.as_ref().is_some_and(|transaction| transaction.aborted) {
+        if session
+            .transaction
+            .as_ref()
+            .is_some_and(|transaction| transaction.aborted)
+        {
             if !self.answer_aborted(id, spec.treat) {
                 return Step::Wait;
             }
@@ -538,9 +550,7 @@ impl Engine {
                 self.send_blocking(now, id, request, spec, timeout, again)
             }
             Treat::Wait => self.send_wait(now, id, request, spec),
-            Treat::Select | Treat::Auth | Treat::Hello => {
-                self.send_setting(now, id, request, spec)
-            }
+            Treat::Select | Treat::Auth | Treat::Hello => self.send_setting(now, id, request, spec),
             Treat::Reset => self.reset(now, id),
             Treat::Quit => {
                 let told = self.answer(id, texts::OK);

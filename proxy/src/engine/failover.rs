@@ -14,7 +14,9 @@ impl Engine {
     /// The last topology has ended, and there is no new one.
     pub(super) fn lose_leadership(&mut self, now: Instant) {
         let replicas = self.replicas.iter();
-        let replicas = replicas.map(|id| self.server(*id).upstream.clone()).collect();
+        let replicas = replicas
+            .map(|id| self.server(*id).upstream.clone())
+            .collect();
         let none = Topology {
             replicas,
             ..Topology::default()
@@ -72,7 +74,9 @@ impl Engine {
             let resends = planted(Bug::RepeatUnknown) || planted(Bug::ResendExec);
             let unknowable = of_sent_transaction > 0 && !resends;
             of_sent_transaction = of_sent_transaction.saturating_sub(1);
-            let Some(client) = entry.client.filter(|client| self.sessions.get(client.0).is_some())
+            let Some(client) = entry
+                .client
+                .filter(|client| self.sessions.get(client.0).is_some())
             else {
                 link.pop();
                 continue;
@@ -85,13 +89,18 @@ impl Engine {
                 || entry.kind == Kind::Exec && planted(Bug::ResendExec);
             let (again, answer) = match (open, sent) {
                 (true, _) | (_, false) => (!open, texts::NOT_RUN),
-                (false, true) if planted(Bug::DenySent) => (repeatable && !unknowable, texts::NOT_RUN),
+                (false, true) if planted(Bug::DenySent) => {
+                    (repeatable && !unknowable, texts::NOT_RUN)
+                }
                 (false, true) => (repeatable && !unknowable, texts::UNKNOWN),
             };
             self.give_back(id, client, again.then_some(None), answer);
         }
         if let Owner::Leased(client) = owner
-            && self.sessions.get(client.0).is_some_and(|session| session.at == Some(id))
+            && self
+                .sessions
+                .get(client.0)
+                .is_some_and(|session| session.at == Some(id))
         {
             self.lose_lease(client);
             self.stick(now, client);
@@ -161,7 +170,9 @@ impl Engine {
             {
                 not_run += 1;
                 let words = super::arguments(bytes);
-                let found = words.first().and_then(|name| self.commands.find(name, None));
+                let found = words
+                    .first()
+                    .and_then(|name| self.commands.find(name, None));
                 denied(session, found.map(|spec| spec.treat));
                 let refusal = refusal.take().map(|refusal| refusal.into_vec().into());
                 let answer = refusal.unwrap_or(texts::NOT_RUN.into());

@@ -29,7 +29,8 @@ impl Asked {
             let is = |section: &Vec<u8>| section.eq_ignore_ascii_case(name.as_bytes());
             sections.iter().filter(|section| is(section)).count()
         };
-        let whole = sections.is_empty() || names("default") + names("all") + names("everything") > 0;
+        let whole =
+            sections.is_empty() || names("default") + names("all") + names("everything") > 0;
         match (names("proxy"), names("clients")) {
             _ if whole => Self::Both,
             (proxy, _) if proxy == sections.len() => Self::Proxy,
@@ -68,7 +69,8 @@ impl Engine {
             }
         };
         // Its reply is rewritten, so it must be the only one.
-        let sent = self.session(id).outstanding == 0 && self.send(now, id, request, Kind::Query, spec);
+        let sent =
+            self.session(id).outstanding == 0 && self.send(now, id, request, Kind::Query, spec);
         if sent {
             self.session(id).pending = Some(Box::new(Pending::Info { section }));
         }
@@ -89,7 +91,11 @@ impl Engine {
         section: bool,
     ) -> Option<Vec<u8>> {
         let (text, resp3) = text(frame)?;
-        let own = if section { self.section(now) } else { String::new() };
+        let own = if section {
+            self.section(now)
+        } else {
+            String::new()
+        };
         self.publish_counts();
         let clients = self.board.stats().clients;
         Some(string(&rewritten(text, clients, &own), resp3))
@@ -121,7 +127,10 @@ struct About {
 impl std::fmt::Display for About {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         let stats = &self.stats;
-        let primary = self.upstreams.iter().find(|upstream| upstream.role == UpstreamRole::Primary);
+        let primary = self
+            .upstreams
+            .iter()
+            .find(|upstream| upstream.role == UpstreamRole::Primary);
         let primary = primary.map_or_else(String::new, |primary| clean(&primary.name));
         let links = stats.links_shared + stats.links_leased + stats.links_idle;
         f.write_str("# Proxy\r\n")?;
@@ -164,10 +173,17 @@ impl std::fmt::Display for About {
 /// `name=…,host=…,port=…,role=…,state=…,lag=…,pending=…,links=…`, and the reason if it is unfit. The
 /// lag is -1 where it is not known.
 fn line(upstream: &UpstreamStats) -> String {
-    let UpstreamStats { port, pending, links, .. } = upstream;
+    let UpstreamStats {
+        port,
+        pending,
+        links,
+        ..
+    } = upstream;
     let (name, host) = (clean(&upstream.name), clean(&upstream.host));
     let (role, state) = (upstream.role.name(), upstream.state.name());
-    let lag = upstream.lag_bytes.map_or("-1".to_owned(), |lag| lag.to_string());
+    let lag = upstream
+        .lag_bytes
+        .map_or("-1".to_owned(), |lag| lag.to_string());
     let mut line = format!(
         "name={name},host={host},port={port},role={role},state={state},lag={lag},\
         pending={pending},links={links}"
@@ -213,7 +229,10 @@ fn rewritten(text: &[u8], clients: u64, section: &str) -> Vec<u8> {
         let value = at + FIELD.len();
         out.extend_from_slice(&text[..value]);
         out.extend_from_slice(clients.to_string().as_bytes());
-        let digits = text[value..].iter().take_while(|byte| byte.is_ascii_digit()).count();
+        let digits = text[value..]
+            .iter()
+            .take_while(|byte| byte.is_ascii_digit())
+            .count();
         rest = &text[value + digits..];
     }
     out.extend_from_slice(rest);
@@ -235,7 +254,14 @@ mod tests {
 
     #[test]
     fn the_section_comes_with_the_whole_and_when_it_is_asked_for() {
-        for whole in ["", "all", "Everything", "default", "server DEFAULT", "clients proxy"] {
+        for whole in [
+            "",
+            "all",
+            "Everything",
+            "default",
+            "server DEFAULT",
+            "clients proxy",
+        ] {
             assert_eq!(asked(whole), Asked::Both, "{whole}");
         }
         assert_eq!(asked("proxy"), Asked::Proxy);
@@ -261,7 +287,10 @@ mod tests {
         let other = text.replace(":123", ":7");
         assert_eq!(rewritten(text.as_bytes(), 7, ""), other.as_bytes());
         let both = format!("{other}\r\n# Proxy\r\n");
-        assert_eq!(rewritten(text.as_bytes(), 7, "# Proxy\r\n"), both.as_bytes());
+        assert_eq!(
+            rewritten(text.as_bytes(), 7, "# Proxy\r\n"),
+            both.as_bytes()
+        );
         assert_eq!(rewritten(b"", 7, "# Proxy\r\n"), b"# Proxy\r\n");
         assert_eq!(rewritten(b"# CPU\r\n", 7, ""), b"# CPU\r\n");
     }
@@ -291,7 +320,12 @@ mod tests {
                 ..Stats::default()
             },
             upstreams: vec![
-                upstream("a\r\nb", UpstreamRole::Primary, UpstreamState::Connected, None),
+                upstream(
+                    "a\r\nb",
+                    UpstreamRole::Primary,
+                    UpstreamState::Connected,
+                    None,
+                ),
                 upstream("c", UpstreamRole::Replica, unfit, Some(17)),
             ],
         };
@@ -313,6 +347,10 @@ mod tests {
         ] {
             assert!(lines.contains(&wanted), "{wanted} in {text}");
         }
-        assert!(lines[1..].iter().all(|line| line.starts_with("proxy_") && line.contains(':')));
+        assert!(
+            lines[1..]
+                .iter()
+                .all(|line| line.starts_with("proxy_") && line.contains(':'))
+        );
     }
 }

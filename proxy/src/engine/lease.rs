@@ -52,7 +52,9 @@ impl Engine {
         let primary = self.primary.filter(|_| self.suspect.is_none())?;
         let profile = Arc::clone(&self.session(id).profile);
         let links = &self.links;
-        let server = self.servers[primary.0 as usize].as_mut().expect("the primary");
+        let server = self.servers[primary.0 as usize]
+            .as_mut()
+            .expect("the primary");
         let fits = |link: &LinkId| {
             let link = links.get(link.0).expect("an idle link");
             Arc::ptr_eq(&link.profile, &profile) && link.is_ready()
@@ -98,9 +100,9 @@ impl Engine {
         let upstream = to.upstream.clone();
         let connect_by = now + self.settings.connect_timeout;
         let shared = Arc::clone(&profile);
-        let key = self.links.insert(|key| {
-            Link::new(LinkId(key), server, profile, owner, now, connect_by)
-        });
+        let key = self
+            .links
+            .insert(|key| Link::new(LinkId(key), server, profile, owner, now, connect_by));
         let id = LinkId(key);
         let server = self.server_mut(server);
         server.links += 1;
@@ -197,10 +199,14 @@ impl Engine {
     fn take_back(&mut self, id: LinkId) {
         let was_full = self.dedicated >= self.settings.pool_max;
         let link = self.links.get_mut(id.0).expect("a link that lives");
-        let server = self.servers[link.server.0 as usize].as_mut().expect("a server with links");
+        let server = self.servers[link.server.0 as usize]
+            .as_mut()
+            .expect("a server with links");
         if server.current && server.shared(&link.profile, Lane::Plain).is_none() {
             link.owner = Owner::Shared(Lane::Plain);
-            server.shared.push((Arc::clone(&link.profile), Lane::Plain, id));
+            server
+                .shared
+                .push((Arc::clone(&link.profile), Lane::Plain, id));
             self.dedicated -= 1;
             self.free_stuck();
         } else if server.current && server.idle.len() < self.settings.pool_idle {
@@ -222,7 +228,9 @@ impl Engine {
             && matches!(session.input, Input::Requests | Input::Ended);
         let state = session.has_state();
         session.leased = false;
-        let Some(link) = session.at.take() else { return };
+        let Some(link) = session.at.take() else {
+            return;
+        };
         let ready = self.links.get(link.0).is_some_and(Link::is_ready);
         if !ready {
             return self.doom(link);
@@ -275,7 +283,12 @@ impl Engine {
         let Some(primary) = self.primary else { return };
         let profile = Arc::clone(&self.profile);
         if self.server(primary).shared(&profile, Lane::Plain).is_none() {
-            self.connect(now, primary, Arc::clone(&profile), Owner::Shared(Lane::Plain));
+            self.connect(
+                now,
+                primary,
+                Arc::clone(&profile),
+                Owner::Shared(Lane::Plain),
+            );
         }
         let idle = |link: &&Link| {
             let fits = link.server == primary && Arc::ptr_eq(&link.profile, &profile);
@@ -291,7 +304,11 @@ impl Engine {
     /// Closes what was not used for long.
     pub(super) fn cool(&mut self, now: Instant) {
         let profile = Arc::clone(&self.profile);
-        let used: Vec<_> = self.sessions.iter().map(|session| Arc::as_ptr(&session.profile)).collect();
+        let used: Vec<_> = self
+            .sessions
+            .iter()
+            .map(|session| Arc::as_ptr(&session.profile))
+            .collect();
         let mut warm = self.settings.pool_warm;
         let unused: Vec<_> = self
             .links
@@ -299,13 +316,14 @@ impl Engine {
             .filter_map(|link| {
                 let base = Arc::ptr_eq(&link.profile, &profile);
                 let needed = match link.owner {
-                    Owner::Shared(Lane::Scripts) => false,
-                    Owner::Shared(Lane::Plain) => base || used.contains(&Arc::as_ptr(&link.profile)),
+                    Owner::Shared(Lane::Plain) => {
+                        base || used.contains(&Arc::as_ptr(&link.profile))
+                    }
                     Owner::Idle if base && warm > 0 => {
                         warm -= 1;
                         true
                     }
-                    Owner::Idle => false,
+                    Owner::Idle | Owner::Shared(Lane::Scripts) => false,
                     Owner::Leased(_) | Owner::Probe => true,
                 };
                 if needed || !link.entries.is_empty() || !link.is_ready() {

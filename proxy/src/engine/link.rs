@@ -141,7 +141,12 @@ impl Kind {
     pub(super) fn is_own(self) -> bool {
         matches!(
             self,
-            Self::Ignore | Self::Resubscribe | Self::Greeting | Self::Identify | Self::Overlay | Self::Probe
+            Self::Ignore
+                | Self::Resubscribe
+                | Self::Greeting
+                | Self::Identify
+                | Self::Overlay
+                | Self::Probe
         )
     }
 }
@@ -371,7 +376,11 @@ impl Link {
 
     /// Whether the server has been asked what it calls this link, and has not said it yet.
     pub(super) fn is_learning(&self) -> bool {
-        self.number.is_none() && self.entries.iter().any(|entry| entry.kind == Kind::Identify)
+        self.number.is_none()
+            && self
+                .entries
+                .iter()
+                .any(|entry| entry.kind == Kind::Identify)
     }
 
     /// Whether anything that was given to it has no answer.

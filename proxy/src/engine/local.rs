@@ -31,7 +31,14 @@ impl Engine {
 
     fn log_in(&mut self, id: ClientId, credentials: &[Vec<u8>]) -> bool {
         let admitted = self.admits(credentials);
-        if !self.answer(id, if admitted { texts::OK } else { texts::WRONGPASS }) {
+        if !self.answer(
+            id,
+            if admitted {
+                texts::OK
+            } else {
+                texts::WRONGPASS
+            },
+        ) {
             return false;
         }
         if admitted {
@@ -72,7 +79,11 @@ impl Engine {
             [user, password] if user == b"default" => password,
             _ => return false,
         };
-        let right = self.settings.password.as_ref().map(|right| right.as_bytes());
+        let right = self
+            .settings
+            .password
+            .as_ref()
+            .map(|right| right.as_bytes());
         right.is_some_and(|right| equals(right, password))
     }
 
@@ -84,7 +95,9 @@ impl Engine {
 
     /// HELLO of a client that authenticates at the proxy: the server does not get the password.
     fn hello(&mut self, now: Instant, id: ClientId, words: &[Vec<u8>], spec: Spec) -> bool {
-        let auth = words.iter().position(|word| word.eq_ignore_ascii_case(b"AUTH"));
+        let auth = words
+            .iter()
+            .position(|word| word.eq_ignore_ascii_case(b"AUTH"));
         let Some(auth) = auth.filter(|auth| words.len() >= auth + 3) else {
             if self.session(id).admitted {
                 return self.forward_hello(now, id, words, spec);
@@ -108,7 +121,14 @@ impl Engine {
             return self.answer(id, texts::NOPROTO);
         };
         let request = change.told(words);
-        self.send_alone(now, id, &request, Kind::Setting, spec, Pending::Setting(change))
+        self.send_alone(
+            now,
+            id,
+            &request,
+            Kind::Setting,
+            spec,
+            Pending::Setting(change),
+        )
     }
 
     /// AUTH, HELLO and SELECT of a client that may.
@@ -175,7 +195,10 @@ impl Engine {
 
 /// Compares in a time that does not tell how much is right.
 fn equals(right: &[u8], other: &[u8]) -> bool {
-    let differ = right.iter().zip(other).fold(0, |differ, (a, b)| differ | (a ^ b));
+    let differ = right
+        .iter()
+        .zip(other)
+        .fold(0, |differ, (a, b)| differ | (a ^ b));
     right.len() == other.len() && differ == 0
 }
 

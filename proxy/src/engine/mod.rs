@@ -153,7 +153,10 @@ impl From<&ProxyConfig> for Settings {
             balance: config.balance,
             max_lag_bytes: config.max_lag_bytes,
             probe_interval: config.probe_interval,
-            password: config.password.as_ref().map(|password| password.0.as_str().into()),
+            password: config
+                .password
+                .as_ref()
+                .map(|password| password.0.as_str().into()),
             profile: credentials.map_or_else(Profile::default, |credentials| {
                 Profile::authenticated(credentials.user.as_deref(), &credentials.password.0)
             }),
@@ -423,7 +426,18 @@ impl Engine {
         let sweep = (!rests).then_some(self.sweep_at);
         let suspect = self.suspect.filter(|_| !self.stuck.is_empty());
         let retry = self.retry.filter(|_| !self.stuck.is_empty());
-        [timer, self.until, suspect, retry, self.writes_paused, self.probe_at, sweep].into_iter().flatten().min()
+        [
+            timer,
+            self.until,
+            suspect,
+            retry,
+            self.writes_paused,
+            self.probe_at,
+            sweep,
+        ]
+        .into_iter()
+        .flatten()
+        .min()
     }
 
     /// Whether the connection is of any use.

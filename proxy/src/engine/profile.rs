@@ -161,13 +161,20 @@ fn option(words: &[&[u8]], name: &[u8]) -> Option<usize> {
         if words[at].eq_ignore_ascii_case(name) {
             return Some(at);
         }
-        at += if words[at].eq_ignore_ascii_case(b"AUTH") { 3 } else { 2 };
+        at += if words[at].eq_ignore_ascii_case(b"AUTH") {
+            3
+        } else {
+            2
+        };
     }
     None
 }
 
 fn auth(words: &[&[u8]]) -> Bytes {
-    let words: Vec<&[u8]> = [b"AUTH".as_slice()].into_iter().chain(words.iter().copied()).collect();
+    let words: Vec<&[u8]> = [b"AUTH".as_slice()]
+        .into_iter()
+        .chain(words.iter().copied())
+        .collect();
     request(&words)
 }
 
@@ -204,7 +211,7 @@ mod tests {
     use super::*;
 
     fn change(line: &str) -> Option<Change> {
-        let words: Vec<Vec<u8>> = line.split(' ').map(|word| word.into()).collect();
+        let words: Vec<Vec<u8>> = line.split(' ').map(Into::into).collect();
         Change::of(&words)
     }
 
@@ -215,13 +222,21 @@ mod tests {
         }
         let words = profile.greeting().concat();
         let words = super::super::all_arguments(&words);
-        let words: Vec<_> = words.iter().map(|word| String::from_utf8_lossy(word)).collect();
+        let words: Vec<_> = words
+            .iter()
+            .map(|word| String::from_utf8_lossy(word))
+            .collect();
         words.join(" ")
     }
 
     #[test]
     fn the_latest_of_each_is_set_up_in_a_working_order() {
-        let lines = ["select 3", "hello 3 auth u p setname n", "auth v q", "select 1"];
+        let lines = [
+            "select 3",
+            "hello 3 auth u p setname n",
+            "auth v q",
+            "select 1",
+        ];
         assert_eq!(greeting(&lines), "AUTH v q HELLO 3 SELECT 1");
         assert_eq!(greeting(&["hello 3", "hello 2", "select 0"]), "");
     }

@@ -150,10 +150,7 @@ impl Engine {
             return false;
         };
         let session = self.sessions.get(client.0).expect("a lessee that lives");
-        let subscribes = matches!(
-            session.pending.as_deref(),
-            Some(Pending::Subscription(_))
-        );
+        let subscribes = matches!(session.pending.as_deref(), Some(Pending::Subscription(_)));
         (subscribes || session.subscriptions.is_some()) && looks_like_a_message(frame)
     }
 
@@ -246,7 +243,11 @@ impl Engine {
     /// Everything is subscribed to again: says so, since messages may have been missed.
     fn resubscribed(&mut self, id: LinkId, client: ClientId) {
         let link = self.links.get_mut(id.0).expect("a leased link");
-        if link.entries.front().is_some_and(|entry| entry.kind == Kind::Resubscribe) {
+        if link
+            .entries
+            .front()
+            .is_some_and(|entry| entry.kind == Kind::Resubscribe)
+        {
             link.pop();
             link.release();
         }

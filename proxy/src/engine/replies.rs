@@ -63,12 +63,7 @@ impl Engine {
         }
     }
 
-    fn take_replies(
-        &mut self,
-        now: Instant,
-        id: LinkId,
-        bytes: &[u8],
-    ) -> Result<usize, Garbage> {
+    fn take_replies(&mut self, now: Instant, id: LinkId, bytes: &[u8]) -> Result<usize, Garbage> {
         let mut at = 0;
         loop {
             at += self.deliver_plain(now, id, &bytes[at..]);
@@ -124,7 +119,8 @@ impl Engine {
             let from = at;
             let mut replies = 0;
             while let Some((first, run, len)) = link.take_run(client, &bytes[at..]) {
-                self.metrics.answered(first.family, clock.wrapping_sub(first.at), run);
+                self.metrics
+                    .answered(first.family, clock.wrapping_sub(first.at), run);
                 replies += run;
                 at += len;
             }
@@ -175,7 +171,11 @@ impl Engine {
             && self.sessions.get(client.0).is_some()
         {
             let part = &rest[..scanned];
-            let marked = if begins { self.with_mark(client, part) } else { None };
+            let marked = if begins {
+                self.with_mark(client, part)
+            } else {
+                None
+            };
             self.tell(client, marked.as_deref().unwrap_or(part));
         }
         let link = self.links.get_mut(id.0).expect("a link that sends");
@@ -186,7 +186,8 @@ impl Engine {
 
     /// `None`: it must be looked at as a whole.
     fn partial_fate(&self, link: &Link, first: u8) -> Result<Option<Fate>, Garbage> {
-        if !matches!(link.phase, Phase::Ready | Phase::Retiring(_)) || matches!(first, b'-' | b'>' | b'|')
+        if !matches!(link.phase, Phase::Ready | Phase::Retiring(_))
+            || matches!(first, b'-' | b'>' | b'|')
         {
             return Ok(None);
         }
@@ -306,14 +307,7 @@ impl Engine {
     }
 
     /// The awaited request did not run. It will, in its turn, as long as its client may wait.
-    fn refused(
-        &mut self,
-        now: Instant,
-        id: LinkId,
-        client: ClientId,
-        entry: Entry,
-        frame: &[u8],
-    ) {
+    fn refused(&mut self, now: Instant, id: LinkId, client: ClientId, entry: Entry, frame: &[u8]) {
         let server = self.links.get(id.0).expect("a link that sends").server;
         if self.replicas.contains(&server) {
             // There are others.
@@ -348,7 +342,10 @@ impl Engine {
         answer: &[u8],
     ) {
         let link = self.links.get_mut(id.0).expect("a link with requests");
-        let session = self.sessions.get_mut(client.0).expect("a session that lives");
+        let session = self
+            .sessions
+            .get_mut(client.0)
+            .expect("a session that lives");
         let pending = session.pending.take();
         let bytes = match pending.as_deref() {
             // Its cursor was rewritten for that server.
@@ -402,14 +399,7 @@ impl Engine {
         self.touch_link(id);
     }
 
-    fn deliver(
-        &mut self,
-        now: Instant,
-        id: LinkId,
-        client: ClientId,
-        entry: Entry,
-        frame: &[u8],
-    ) {
+    fn deliver(&mut self, now: Instant, id: LinkId, client: ClientId, entry: Entry, frame: &[u8]) {
         let ok = frame[0] != b'-';
         if !entry.mute {
             match self.rewritten(now, client, entry.kind, frame, ok) {
@@ -431,7 +421,11 @@ impl Engine {
     ) -> Option<Vec<u8>> {
         let session = self.session(client);
         if kind == Kind::ExecNull && ok {
-            let null: &[u8] = if session.profile.is_resp3() { b"_\r\n" } else { b"*-1\r\n" };
+            let null: &[u8] = if session.profile.is_resp3() {
+                b"_\r\n"
+            } else {
+                b"*-1\r\n"
+            };
             return Some(null.to_vec());
         }
         match session.pending.as_deref()? {
@@ -459,7 +453,9 @@ impl Engine {
         let link = self.links.get_mut(id.0).expect("a link that sends");
         let entry = *link.entries.front().expect("an awaited request");
         let keeps = matches!(entry.kind, Kind::Multi | Kind::Queued);
-        let session = entry.client.and_then(|client| self.sessions.get_mut(client.0));
+        let session = entry
+            .client
+            .and_then(|client| self.sessions.get_mut(client.0));
         if let Some(session) = session {
             if matches!(entry.kind, Kind::Exec | Kind::ExecNull | Kind::Discard) {
                 session.ending = None;
@@ -477,11 +473,15 @@ impl Engine {
                 session.transaction = None;
             }
         }
-        self.metrics.answered(entry.family, clock.wrapping_sub(entry.at), 1);
+        self.metrics
+            .answered(entry.family, clock.wrapping_sub(entry.at), 1);
         link.pop();
         link.release();
         self.touch_link(id);
-        if let Some(client) = entry.client.filter(|client| self.sessions.get(client.0).is_some()) {
+        if let Some(client) = entry
+            .client
+            .filter(|client| self.sessions.get(client.0).is_some())
+        {
             if let Some(pending) = self.session(client).pending.take() {
                 match *pending {
                     Pending::Permission(errand) if ok => {
@@ -495,14 +495,7 @@ impl Engine {
     }
 
     /// What a session waited for has come.
-    fn complete(
-        &mut self,
-        id: LinkId,
-        client: ClientId,
-        pending: Pending,
-        frame: &[u8],
-        ok: bool,
-    ) {
+    fn complete(&mut self, id: LinkId, client: ClientId, pending: Pending, frame: &[u8], ok: bool) {
         match pending {
             Pending::Setting(change) if ok => {
                 let profile = self.session(client).profile.with(&change);
@@ -547,7 +540,11 @@ impl Engine {
             Kind::Greeting if error => self.rejected(now, id, frame),
             Kind::Greeting => {
                 let Phase::Greeting(left) = phase else {
-                    return if matches!(phase, Phase::Stale(_)) { Ok(()) } else { Err(Garbage) };
+                    return if matches!(phase, Phase::Stale(_)) {
+                        Ok(())
+                    } else {
+                        Err(Garbage)
+                    };
                 };
                 link.phase = Phase::Greeting(left - 1);
                 if left == 1 {

@@ -85,7 +85,11 @@ impl Engine {
         server: ServerId,
         lane: Lane,
     ) -> Option<LinkId> {
-        let profile = &self.sessions.get(id.0).expect("a session that lives").profile;
+        let profile = &self
+            .sessions
+            .get(id.0)
+            .expect("a session that lives")
+            .profile;
         let Some(link) = self.server(server).shared(profile, lane) else {
             let profile = Arc::clone(profile);
             self.connect(now, server, profile, Owner::Shared(lane));
@@ -98,7 +102,11 @@ impl Engine {
     /// Whether this replica may be asked for this session.
     #[inline]
     pub(super) fn answers(&self, now: Instant, id: ClientId, server: ServerId) -> bool {
-        let profile = &self.sessions.get(id.0).expect("a session that lives").profile;
+        let profile = &self
+            .sessions
+            .get(id.0)
+            .expect("a session that lives")
+            .profile;
         let server = self.server(server);
         server.fitness == Fitness::Fit
             && !server.backs_off(now)
@@ -166,7 +174,14 @@ impl Engine {
         };
         let had_room = link.has_room();
         let relay = Self::relay_of(&self.sessions, link).is_some();
-        link.written(n, if relay { 0 } else { self.settings.replay_buffer });
+        link.written(
+            n,
+            if relay {
+                0
+            } else {
+                self.settings.replay_buffer
+            },
+        );
         if !had_room && link.has_room() {
             let owner = link.owner;
             if let Owner::Leased(client) = owner {

@@ -113,7 +113,8 @@ impl Server {
     }
 
     pub(super) fn reject(&mut self, now: Instant, profile: Arc<Profile>) {
-        self.rejected.retain(|(other, until)| now < *until && !Arc::ptr_eq(other, &profile));
+        self.rejected
+            .retain(|(other, until)| now < *until && !Arc::ptr_eq(other, &profile));
         self.rejected.push((profile, now + REJECTED));
     }
 
@@ -137,12 +138,16 @@ impl Server {
 impl Engine {
     #[inline]
     pub(super) fn server(&self, id: ServerId) -> &Server {
-        self.servers[id.0 as usize].as_ref().expect("a server with links or a role")
+        self.servers[id.0 as usize]
+            .as_ref()
+            .expect("a server with links or a role")
     }
 
     #[inline]
     pub(super) fn server_mut(&mut self, id: ServerId) -> &mut Server {
-        self.servers[id.0 as usize].as_mut().expect("a server with links or a role")
+        self.servers[id.0 as usize]
+            .as_mut()
+            .expect("a server with links or a role")
     }
 
     /// Acts on a new snapshot, or on the end of the last one.
@@ -186,7 +191,11 @@ impl Engine {
 
     fn aim_replicas(&mut self, now: Instant, topology: &Topology) {
         for old in std::mem::take(&mut self.replicas) {
-            if topology.replicas.iter().any(|new| self.server(old).is_at(new)) {
+            if topology
+                .replicas
+                .iter()
+                .any(|new| self.server(old).is_at(new))
+            {
                 self.replicas.push(old);
             } else {
                 self.retire(old, now + self.settings.hold);

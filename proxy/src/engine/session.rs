@@ -344,7 +344,9 @@ impl Session {
         if self.outstanding == 0 && !self.leased {
             self.at = None;
         }
-        let size = u32::try_from(bytes / requests as usize).unwrap_or(u32::MAX).max(1);
+        let size = u32::try_from(bytes / requests as usize)
+            .unwrap_or(u32::MAX)
+            .max(1);
         self.reply_size = match self.reply_size {
             0 => size,
             // It rises at once and falls slowly.
@@ -355,7 +357,8 @@ impl Session {
 
     pub(super) fn bytes_waiting(&self) -> usize {
         let held = |held: &Held| held.len();
-        self.inbox.len() + self.held.iter().map(held).sum::<usize>()
+        self.inbox.len()
+            + self.held.iter().map(held).sum::<usize>()
             + self.returned.iter().map(held).sum::<usize>()
     }
 
@@ -366,8 +369,6 @@ impl Session {
             self.pending.as_deref(),
             Some(Pending::Blocking(_) | Pending::Alone | Pending::Denied(_))
         );
-        blocks
-            || self.subscriptions.is_some()
-            || matches!(self.input, Input::Relay | Input::Stream)
+        blocks || self.subscriptions.is_some() || matches!(self.input, Input::Relay | Input::Stream)
     }
 }

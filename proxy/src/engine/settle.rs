@@ -139,7 +139,10 @@ impl Engine {
         }
         let hold = self.settings.hold;
         let session = self.sessions.get_mut(id.0).expect("a session that lives");
-        let timer = session.since.filter(|_| session.stuck).map(|since| since + hold);
+        let timer = session
+            .since
+            .filter(|_| session.stuck)
+            .map(|since| since + hold);
         let before = std::mem::replace(&mut session.timer, timer);
         self.set_timer(Conn::Client(id), before, timer);
     }
@@ -158,7 +161,9 @@ impl Engine {
         }
         let session = self.session(id);
         let held = session.stuck && session.outstanding == 0;
-        let over = session.since.is_some_and(|since| since + self.settings.hold <= now);
+        let over = session
+            .since
+            .is_some_and(|since| since + self.settings.hold <= now);
         // Whoever has closed its half may have left for good: nothing is run for it later.
         let session = self.session(id);
         if held && (over || session.half_closed && session.withheld) {
@@ -235,7 +240,10 @@ impl Engine {
 
     /// More waits for slow readers than the worker may hold: the one that is most behind goes.
     fn cut_the_slowest(&mut self) {
-        let slowest = self.sessions.iter_mut().max_by_key(|session| session.out.len());
+        let slowest = self
+            .sessions
+            .iter_mut()
+            .max_by_key(|session| session.out.len());
         if let Some(session) = slowest {
             session.gone = true;
             let id = session.id;

@@ -287,7 +287,12 @@ fn a_line_shows_the_state_of_its_client() {
             &["OBJECT ENCODING k"],
             &["CLIENT SETNAME me", "SELECT 5"],
             &["HELLO 3 SETNAME you"],
-            &["HELLO 3 SETNAME you", "CLIENT SETNAME x", "HELLO 2", "RESET"],
+            &[
+                "HELLO 3 SETNAME you",
+                "CLIENT SETNAME x",
+                "HELLO 2",
+                "RESET",
+            ],
             &["MULTI"],
             &["MULTI", "SET a 1", "GET a"],
             &["MULTI", "SET a 1", "EXEC"],
@@ -332,7 +337,13 @@ fn a_line_has_the_form_of_redis() {
     alike(&[], |stage| {
         let mut client = stage.client();
         let mut forms = Vec::new();
-        for line in ["CLIENT LIST", "CLIENT INFO", "HELLO 3", "CLIENT INFO", "CLIENT LIST"] {
+        for line in [
+            "CLIENT LIST",
+            "CLIENT INFO",
+            "HELLO 3",
+            "CLIENT INFO",
+            "CLIENT LIST",
+        ] {
             let reply = client.ask(line);
             if line == "HELLO 3" {
                 continue;
@@ -341,7 +352,9 @@ fn a_line_has_the_form_of_redis() {
             forms.push(header[..1].to_owned());
             forms.push(header.trim_start_matches(|c: char| c != 't').to_owned());
             assert!(text.ends_with("\n\r\n"), "{text:?}");
-            let names = text.split_whitespace().filter_map(|field| field.split_once('='));
+            let names = text
+                .split_whitespace()
+                .filter_map(|field| field.split_once('='));
             forms.extend(names.map(|(name, _)| name.to_owned()));
         }
         forms
@@ -358,13 +371,18 @@ fn clients_are_listed_by_type_and_number() {
         let mut list = |what: &str| -> Vec<i64> {
             let list = asker.ask(&format!("CLIENT LIST {what}").trim_end().to_owned());
             let lines = list.lines().filter(|line| line.starts_with("id="));
-            lines.map(|line| field(line, "id").parse().unwrap()).collect()
+            lines
+                .map(|line| field(line, "id").parse().unwrap())
+                .collect()
         };
         assert_eq!(list(""), ids);
         assert_eq!(list("TYPE normal"), ids[..2]);
         assert_eq!(list("TYPE PubSub"), ids[2..]);
         assert_eq!(list("TYPE replica"), []);
-        assert_eq!(list(&format!("ID {} 7777 {}", ids[2], ids[0])), [ids[2], ids[0]]);
+        assert_eq!(
+            list(&format!("ID {} 7777 {}", ids[2], ids[0])),
+            [ids[2], ids[0]]
+        );
         ids.reverse();
         assert_eq!(list(&format!("ID {} {} {}", ids[0], ids[1], ids[2])), ids);
     });
@@ -377,7 +395,10 @@ fn those_who_are_closed_do_not_count() {
         let info = client.ask("INFO clients");
         let mut lines = info.lines().filter_map(|line| line.split_once(':'));
         let line = lines.find(|(name, _)| *name == "connected_clients");
-        line.expect("a number of clients").1.parse::<i64>().expect("a number")
+        line.expect("a number of clients")
+            .1
+            .parse::<i64>()
+            .expect("a number")
     };
     both(&[], |stage| {
         let mut killer = stage.client();
@@ -420,12 +441,19 @@ fn a_kill_in_the_old_form_may_be_of_oneself() {
         c.say(&["CLIENT REPLY SKIP", &format!("CLIENT KILL ID {id}"), "PING"]);
         assert_eq!(c.text(), "+PONG\r\n");
         assert_eq!(b.next(), None);
-        c.say(&["CLIENT REPLY OFF", "CLIENT LIST", "CLIENT INFO", "CLIENT REPLY ON"]);
+        c.say(&[
+            "CLIENT REPLY OFF",
+            "CLIENT LIST",
+            "CLIENT INFO",
+            "CLIENT REPLY ON",
+        ]);
         assert_eq!(c.text(), "+OK\r\n");
         let local = c.stream.peer_addr().unwrap();
         let mut d = stage.client();
         assert_eq!(d.ask("PING"), "+PONG\r\n");
-        let reply = c.ask(&format!("CLIENT KILL LADDR {local} USER default TYPE normal"));
+        let reply = c.ask(&format!(
+            "CLIENT KILL LADDR {local} USER default TYPE normal"
+        ));
         assert_eq!(reply, ":1\r\n");
         assert_eq!(d.next(), None);
     });
@@ -441,7 +469,13 @@ fn rights_hold_for_what_the_proxy_answers() {
         assert_eq!(weak.ask("AUTH weak pass"), "+OK\r\n");
         let kill = format!("CLIENT KILL ID {id}");
         let unblock = format!("CLIENT UNBLOCK {id}");
-        let lines = [&kill, &unblock, "CLIENT LIST", "CLIENT KILL TYPE normal", "CLIENT PAUSE 1"];
+        let lines = [
+            &kill,
+            &unblock,
+            "CLIENT LIST",
+            "CLIENT KILL TYPE normal",
+            "CLIENT PAUSE 1",
+        ];
         let mut replies = weak.ask_all(&lines);
         replies.extend(admin.ask_all(&["PING", "CLIENT KILL USER weak"]));
         assert_eq!(weak.next(), None);
@@ -456,7 +490,14 @@ fn a_transaction_tells_the_number() {
         let mut client = stage.client();
         let id = client.number("CLIENT ID");
         client.ask("RPUSH list a b");
-        let script = ["MULTI", "LRANGE list 0 -1", "CLIENT ID", "GET none", "client id", "EXEC"];
+        let script = [
+            "MULTI",
+            "LRANGE list 0 -1",
+            "CLIENT ID",
+            "GET none",
+            "client id",
+            "EXEC",
+        ];
         let expected = format!("*4\r\n*2\r\n$1\r\na\r\n$1\r\nb\r\n:{id}\r\n$-1\r\n:{id}\r\n");
         client.say(&script);
         assert_eq!(client.texts(6)[5], expected);
@@ -465,7 +506,10 @@ fn a_transaction_tells_the_number() {
         assert!(aborted[3].starts_with("-EXECABORT"), "{}", aborted[3]);
         client.ask("WATCH list");
         stage.client().ask("RPUSH list c");
-        assert_eq!(client.ask_all(&["MULTI", "CLIENT ID", "EXEC"])[2], "*-1\r\n");
+        assert_eq!(
+            client.ask_all(&["MULTI", "CLIENT ID", "EXEC"])[2],
+            "*-1\r\n"
+        );
         assert_eq!(client.number("CLIENT ID"), id);
     });
 }
@@ -477,12 +521,18 @@ fn reset_ends_monitor() {
         let (mut monitor, mut other) = (stage.client(), stage.client());
         let id = monitor.number("CLIENT ID");
         assert_eq!(monitor.ask("MONITOR"), "+OK\r\n");
-        assert_eq!(field(&other.ask(&format!("CLIENT LIST ID {id}")), "flags"), "O");
+        assert_eq!(
+            field(&other.ask(&format!("CLIENT LIST ID {id}")), "flags"),
+            "O"
+        );
         assert_eq!(other.ask("SET seen 1"), "+OK\r\n");
         while !monitor.text().contains("\"seen\"") {}
         monitor.say(&["RESET"]);
         while monitor.text() != "+RESET\r\n" {}
-        assert_eq!(field(&other.ask(&format!("CLIENT LIST ID {id}")), "flags"), "N");
+        assert_eq!(
+            field(&other.ask(&format!("CLIENT LIST ID {id}")), "flags"),
+            "N"
+        );
         assert_eq!(other.ask("SET unseen 1"), "+OK\r\n");
         monitor.say(&["GET seen", "CLIENT ID"]);
         assert_eq!(monitor.texts(2), ["$1\r\n1\r\n", &format!(":{id}\r\n")]);
@@ -508,7 +558,10 @@ fn redirections_are_shown_by_number() {
         assert!(info.contains(&format!("redirect\r\n:{id}\r\n")), "{info}");
         assert_eq!(reader.number("CLIENT GETREDIR"), id);
         let line = reader.ask("CLIENT INFO");
-        assert_eq!([field(&line, "flags"), field(&line, "redir")], ["t", &id.to_string()]);
+        assert_eq!(
+            [field(&line, "flags"), field(&line, "redir")],
+            ["t", &id.to_string()]
+        );
         assert_eq!(reader.ask("CLIENT TRACKING OFF"), "+OK\r\n");
         assert_eq!(reader.number("CLIENT GETREDIR"), -1);
         assert_eq!(reader.ask("CLIENT TRACKING ON"), "+OK\r\n");
@@ -531,8 +584,16 @@ fn a_broken_redirection_is_told_by_number() {
         until(PATIENCE, "the message", || {
             writer.ask("SET k v");
             let told = reader.ask("GET k");
-            let value = if told.starts_with('>') { reader.text() } else { String::new() };
-            if told == broken && value.starts_with('$') { Ok(()) } else { Err(told) }
+            let value = if told.starts_with('>') {
+                reader.text()
+            } else {
+                String::new()
+            };
+            if told == broken && value.starts_with('$') {
+                Ok(())
+            } else {
+                Err(told)
+            }
         })
         .unwrap();
     });
@@ -552,7 +613,10 @@ fn invalidations_go_to_who_has_not_subscribed() {
         for round in 0..3 {
             assert!(reader.ask("GET k").starts_with("$"), "{round}");
             assert_eq!(writer.ask("SET k v"), "+OK\r\n");
-            assert_eq!(listener.text(), ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n");
+            assert_eq!(
+                listener.text(),
+                ">2\r\n$10\r\ninvalidate\r\n*1\r\n$1\r\nk\r\n"
+            );
             assert_eq!(listener.ask("GET k"), "$1\r\nv\r\n");
         }
         reader.ask("GET k");

@@ -44,9 +44,16 @@ impl Asked {
         if self.0[0] == b'*' {
             return self.bulks().unwrap_or_default();
         }
-        let line = self.0.split(|byte| matches!(byte, b'\r' | b'\n' | 0)).next();
+        let line = self
+            .0
+            .split(|byte| matches!(byte, b'\r' | b'\n' | 0))
+            .next();
         let words = line.unwrap_or_default().split(u8::is_ascii_whitespace);
-        words.filter(|word| !word.is_empty()).take(2).map(<[u8]>::to_vec).collect()
+        words
+            .filter(|word| !word.is_empty())
+            .take(2)
+            .map(<[u8]>::to_vec)
+            .collect()
     }
 
     fn bulks(&self) -> Option<Vec<Vec<u8>>> {
@@ -90,14 +97,23 @@ mod tests {
             ("*1\r\n$4\r\nPING\r\n", "ping"),
             ("*2\r\n$4\r\nPING\r\n$4\r\nlist\r\n", "ping"),
             ("*2\r\n$6\r\nclient\r\n$4\r\nLIST\r\n", "client|list"),
-            ("*2\r\n$6\r\nCLIENT\r\n$12\r\nTRACKINGINFO\r\n", "client|trackinginfo"),
-            ("*5\r\n$6\r\nXGROUP\r\n$14\r\nCREATECONSUMER\r\n", "xgroup|createconsumer"),
+            (
+                "*2\r\n$6\r\nCLIENT\r\n$12\r\nTRACKINGINFO\r\n",
+                "client|trackinginfo",
+            ),
+            (
+                "*5\r\n$6\r\nXGROUP\r\n$14\r\nCREATECONSUMER\r\n",
+                "xgroup|createconsumer",
+            ),
             ("*1\r\n$6\r\nCLIENT\r\n", "client"),
             ("*2\r\n$6\r\nCLIENT\r\n$3\r\nfoo\r\n", "NULL"),
             ("*1\r\n$8\r\nnonsense\r\n", "NULL"),
             ("  get  k\r\nset k v\r\n", "get"),
             ("config get *\n", "config|get"),
-            ("*3\r\n$3\r\nSET\r\n$100\r\nkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk", "set"),
+            (
+                "*3\r\n$3\r\nSET\r\n$100\r\nkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkkk",
+                "set",
+            ),
             ("*1\r\n$99999999999999999999\r\n", "NULL"),
         ] {
             assert_eq!(name(request.as_bytes()), expected, "{request}");

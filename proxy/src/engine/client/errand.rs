@@ -155,7 +155,9 @@ impl Engine {
                 let sessions = self.sessions.iter();
                 let meant = sessions.filter(|session| selection.takes(&self.traits(now, session)));
                 let line = |session: &Session| {
-                    let said = asker.filter(|(id, _)| *id == session.id).map(|(_, said)| said);
+                    let said = asker
+                        .filter(|(id, _)| *id == session.id)
+                        .map(|(_, said)| said);
                     (session.identity.number, self.line(now, session, said))
                 };
                 answer.lines = meant.map(line).collect();
@@ -243,7 +245,11 @@ impl Engine {
         if self.session(id).outstanding > 0 {
             return None;
         }
-        let found = self.session(id).found.take().filter(|found| found.0 == question);
+        let found = self
+            .session(id)
+            .found
+            .take()
+            .filter(|found| found.0 == question);
         let answer = match found {
             Some(found) => found.1,
             None => {

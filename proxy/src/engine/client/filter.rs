@@ -77,7 +77,9 @@ impl Selection {
                 let numbers: Option<Vec<_>> = numbers.collect();
                 let numbers = numbers.ok_or_else(|| refusal("Invalid client ID"))?;
                 // Nobody has a negative one.
-                let numbers = numbers.into_iter().filter_map(|number| u64::try_from(number).ok());
+                let numbers = numbers
+                    .into_iter()
+                    .filter_map(|number| u64::try_from(number).ok());
                 Ok(Self::Numbers(numbers.collect()))
             }
             _ => Err(refusal(SYNTAX)),
@@ -100,7 +102,11 @@ impl Selection {
         let Self::Numbers(numbers) = self else {
             return lines.iter().map(line).collect();
         };
-        let find = |number: &u64| lines.binary_search_by_key(number, |(number, _)| *number).ok();
+        let find = |number: &u64| {
+            lines
+                .binary_search_by_key(number, |(number, _)| *number)
+                .ok()
+        };
         let named = numbers.iter().filter_map(find);
         named.map(|at| line(&lines[at])).collect()
     }
@@ -182,7 +188,9 @@ impl Filter {
 
     pub(super) fn takes(&self, client: &Traits<'_>) -> bool {
         let is = |wanted: &Option<Vec<u8>>, text: &dyn Fn() -> String| {
-            wanted.as_ref().is_none_or(|wanted| *wanted == text().into_bytes())
+            wanted
+                .as_ref()
+                .is_none_or(|wanted| *wanted == text().into_bytes())
         };
         let identity = client.identity;
         self.number.is_none_or(|number| number == identity.number)
@@ -217,7 +225,14 @@ pub(super) fn error(before: &str, word: &[u8], after: &str) -> Vec<u8> {
         byte => *byte,
     });
     let word: Vec<u8> = word.take(128).collect();
-    [b"-ERR ", before.as_bytes(), &word, after.as_bytes(), b"\r\n"].concat()
+    [
+        b"-ERR ",
+        before.as_bytes(),
+        &word,
+        after.as_bytes(),
+        b"\r\n",
+    ]
+    .concat()
 }
 
 #[cfg(test)]
@@ -256,7 +271,10 @@ mod tests {
             ("ID 8", false),
             ("127.0.0.1:1000", true),
             ("127.0.0.1:1001", false),
-            ("id 7 addr 127.0.0.1:1000 laddr 127.0.0.1:6379 type normal user ann skipme no", true),
+            (
+                "id 7 addr 127.0.0.1:1000 laddr 127.0.0.1:6379 type normal user ann skipme no",
+                true,
+            ),
             ("ID 7 LADDR 127.0.0.1:6380", false),
             ("ID 7 TYPE pubsub", false),
             ("ID 7 USER bob", false),
@@ -278,8 +296,14 @@ mod tests {
             ("ID 7 ADDR x SKIPME no", "c KILL ID 9223372036854775807"),
             ("SKIPME yes", "c KILL ID 9223372036854775807"),
             ("TYPE normal", "c KILL ID 9223372036854775807 TYPE normal"),
-            ("USER u MAXAGE x", "c KILL ID 9223372036854775807 USER u MAXAGE x"),
-            ("TYPE replica ID 7", "c KILL ID 9223372036854775807 TYPE replica"),
+            (
+                "USER u MAXAGE x",
+                "c KILL ID 9223372036854775807 USER u MAXAGE x",
+            ),
+            (
+                "TYPE replica ID 7",
+                "c KILL ID 9223372036854775807 TYPE replica",
+            ),
             ("TYPE slave SKIPME no", "c KILL TYPE slave"),
         ] {
             let filter = Filter::of(&words(line)).expect(line);
@@ -293,8 +317,14 @@ mod tests {
         for (line, expected) in [
             ("ID 10 wrong", "-ERR syntax error\r\n"),
             ("ID str", "-ERR client-id should be greater than 0\r\n"),
-            ("ID 0 wrong x", "-ERR client-id should be greater than 0\r\n"),
-            ("ID 03 SKIPME yes", "-ERR client-id should be greater than 0\r\n"),
+            (
+                "ID 0 wrong x",
+                "-ERR client-id should be greater than 0\r\n",
+            ),
+            (
+                "ID 03 SKIPME yes",
+                "-ERR client-id should be greater than 0\r\n",
+            ),
             ("TYPE wrong", "-ERR Unknown client type 'wrong'\r\n"),
             ("SKIPME perhaps", "-ERR syntax error\r\n"),
             ("ADDR a b c", "-ERR syntax error\r\n"),
@@ -312,7 +342,13 @@ mod tests {
 
     #[test]
     fn lines_come_in_the_order_that_was_asked_for() {
-        let lines = || vec![(3, "c".to_owned()), (1, "a".to_owned()), (2, "b".to_owned())];
+        let lines = || {
+            vec![
+                (3, "c".to_owned()),
+                (1, "a".to_owned()),
+                (2, "b".to_owned()),
+            ]
+        };
         let text = |line: &str| Selection::of(&words(line)).expect(line).text(lines());
         assert_eq!(text(""), "a\nb\nc\n");
         assert_eq!(text("ID 3 9 1 3 -1"), "c\na\nc\n");

@@ -5,9 +5,9 @@ use std::time::Instant;
 
 use super::filter::{Traits, Type};
 use crate::commands::Space;
+use crate::engine::Engine;
 use crate::engine::link::Kind;
 use crate::engine::session::{Input, Pending, Session};
-use crate::engine::Engine;
 
 /// What an idle client of Redis has allocated, in bytes, without its buffers, and for replies.
 const IDLE: (usize, usize) = (1800, 1024);
@@ -22,7 +22,9 @@ impl Engine {
     /// What the proxy has no counterpart of is as for an idle client of Redis.
     pub(super) fn line(&self, now: Instant, session: &Session, request: Option<&[u8]>) -> String {
         let identity = &*session.identity;
-        let age = now.saturating_duration_since(session.since_accept).as_secs();
+        let age = now
+            .saturating_duration_since(session.since_accept)
+            .as_secs();
         let idle = now.saturating_duration_since(session.heard).as_secs();
         let (query, free) = match request {
             Some(request) => (request.len(), QUERY.saturating_sub(request.len())),
@@ -37,9 +39,10 @@ impl Engine {
         let output = session.out.len().min(OUTPUT);
         let list = session.out.len() - output;
         let memory = IDLE.0 + query + free + output + list + multi_memory;
-        let redirection = session.tracking.as_ref().map_or(-1, |tracking| {
-            tracking.redirect.map_or(0, u64::cast_signed)
-        });
+        let redirection = session
+            .tracking
+            .as_ref()
+            .map_or(-1, |tracking| tracking.redirect.map_or(0, u64::cast_signed));
         let mut line = format!(
             "id={} addr={} laddr={} fd=-1 name={} age={age} idle={idle} flags={} db={} sub={} \
             psub={} ssub={} multi={multi} qbuf={query} qbuf-free={free} argv-mem={words} \
@@ -86,7 +89,11 @@ impl Engine {
         ];
         let flags = all.iter().filter(|(_, set)| *set).map(|(flag, _)| *flag);
         let flags: String = flags.collect();
-        if flags.is_empty() { "N".to_owned() } else { flags }
+        if flags.is_empty() {
+            "N".to_owned()
+        } else {
+            flags
+        }
     }
 
     fn is_blocked(&self, session: &Session) -> bool {

@@ -83,7 +83,11 @@ impl Engine {
     }
 
     pub(super) fn tell_redirection(&mut self, id: ClientId) -> bool {
-        let number = self.session(id).tracking.as_ref().map(|tracking| tracking.redirect);
+        let number = self
+            .session(id)
+            .tracking
+            .as_ref()
+            .map(|tracking| tracking.redirect);
         let reply = match number {
             None => ":-1\r\n".to_owned(),
             Some(number) => format!(":{}\r\n", number.unwrap_or(0)),
@@ -159,7 +163,10 @@ mod tests {
         let told = options("client tracking on prefix redirect bcast redirect 5 redirect 6\r\n");
         assert_eq!(told.redirect, Some(7));
         assert!(told.broadcast);
-        assert_eq!(options("client tracking on optin prefix bcast\r\n"), Options::default());
+        assert_eq!(
+            options("client tracking on optin prefix bcast\r\n"),
+            Options::default()
+        );
     }
 
     #[test]
