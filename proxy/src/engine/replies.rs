@@ -368,6 +368,13 @@ impl Engine {
                 session.watching |= session.transaction.as_ref().is_some_and(|it| it.watched);
             }
             Kind::Exec | Kind::Discard => session.ending = None,
+            Kind::Multi | Kind::Queued if again.is_none() || bytes.is_none() => {
+                // The rest must not run without it.
+                let transaction = session.transaction.as_mut().or(session.ending.as_mut());
+                if let Some(transaction) = transaction {
+                    transaction.aborted = true;
+                }
+            }
             Kind::ExecNull => {
                 // It stands for an EXEC, which answers null wherever it goes.
                 session.transaction = session.ending.take();
