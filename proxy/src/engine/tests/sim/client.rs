@@ -332,6 +332,10 @@ impl Client {
         }
         self.quit = matches!(item, Item::Quit);
         self.asked_to_watch |= matches!(item, Item::Watch(_));
+        if matches!(item, Item::Unwatch) {
+            // Whatever it is told, it does not rely on it any more.
+            self.watched = None;
+        }
         if let Some(error) = frame.strip_prefix('-') {
             return self.error(rules, &item, error);
         }
@@ -384,7 +388,7 @@ impl Client {
             }
             Item::Unwatch => {
                 assert_eq!(frame, "+OK\r\n");
-                (self.watched, self.asked_to_watch) = (None, false);
+                self.asked_to_watch = false;
             }
             Item::Quit => assert_eq!(frame, "+OK\r\n"),
             Item::Multi => {
@@ -406,12 +410,14 @@ impl Client {
     }
 
     fn begin(&mut self, failed: bool) {
+        let watches = self.items.iter().any(|item| matches!(item, Item::Watch(_)));
         self.open = Some(Open {
             queued: Vec::new(),
             all: Vec::new(),
             failed,
             watch: self.watched.take(),
-            may_be_null: std::mem::take(&mut self.asked_to_watch),
+            // A WATCH behind it counts too, once it was sent and lost.
+            may_be_null: std::mem::take(&mut self.asked_to_watch) || watches,
         });
     }
 
