@@ -1,6 +1,7 @@
 //! From a client's bytes to requests, and each to where it belongs.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Instant;
 
 use bellwether_resp::RequestScanner;
@@ -13,7 +14,7 @@ use super::route::Replica;
 use super::server::ServerId;
 use super::session::{Held, Input, Pending, Replies, Session};
 use super::{ClientId, Engine, LinkId, texts};
-use crate::commands::{Commands, Reads, Spec, TimeoutArg, Treat};
+use crate::commands::{Commands, Family, Reads, Spec, TimeoutArg, Treat};
 use crate::config::ReadFrom;
 
 /// What became of the bytes at hand.
@@ -570,6 +571,9 @@ impl Engine {
             Treat::Monitor | Treat::Relay => self.send_relay(now, id, request),
             Treat::Info => self.send_info(now, id, request, spec),
             Treat::Scan { cursor } => self.send_scan(now, id, request, spec, cursor),
+            Treat::Alone if spec.family == Family::Scripting => {
+                self.send_aside(now, id, request, spec)
+            }
             Treat::Alone | Treat::Shutdown => {
                 self.send_alone(now, id, request, Kind::Write, spec, Pending::Alone)
             }
@@ -637,6 +641,21 @@ impl Engine {
         }
         self.session(id).pending = Some(Box::new(pending));
         true
+    }
+
+    /// Sends what ends or looks at a script that runs. While one does, a new connection cannot
+    /// choose its database, so it is done in the first one, where links are warm.
+    fn send_aside(&mut self, now: Instant, id: ClientId, request: &[u8], spec: Spec) -> bool {
+        let session = self.session(id);
+        let own = Arc::clone(&session.profile);
+        let (pending, profile) = match session.leased && session.has_state() {
+            true => (Pending::Alone, Arc::clone(&own)),
+            false => (Pending::Aside, self.profiles.intern(own.without_database())),
+        };
+        self.session(id).profile = profile;
+        let sent = self.send_alone(now, id, request, Kind::Write, spec, pending);
+        self.session(id).profile = own;
+        sent
     }
 
     pub(super) fn push(

@@ -13,6 +13,9 @@ pub(crate) struct Profile {
     /// 3 after a HELLO 3, else 2.
     resp3: bool,
     database: u32,
+    /// The AUTH request that was in force when the database was chosen: who it made known may
+    /// choose one, which not every user may.
+    selecting: Option<Bytes>,
 }
 
 /// What a command changes in a [`Profile`] if it succeeds.
@@ -62,19 +65,41 @@ impl Profile {
     }
 
     pub(crate) fn with(&self, change: &Change) -> Self {
+        let auth = change.auth.clone().or_else(|| self.auth.clone());
+        let selecting = match change.database {
+            Some(0) => None,
+            Some(_) => auth.clone(),
+            None => self.selecting.clone(),
+        };
         Self {
-            auth: change.auth.clone().or_else(|| self.auth.clone()),
+            auth,
             resp3: change.resp3.unwrap_or(self.resp3),
             database: change.database.unwrap_or(self.database),
+            selecting,
+        }
+    }
+
+    /// The same in the first database.
+    pub(crate) fn without_database(&self) -> Self {
+        Self {
+            database: 0,
+            selecting: None,
+            ..self.clone()
         }
     }
 
     /// The requests that set a new connection up so.
     pub(crate) fn greeting(&self) -> Vec<Bytes> {
         let protocol = self.resp3.then(|| request(&[b"HELLO", b"3"]));
-        let database = (self.database != 0)
-            .then(|| request(&[b"SELECT", self.database.to_string().as_bytes()]));
-        [self.auth.clone(), protocol, database]
+        let (first, database, then) = match self.database {
+            0 => (self.auth.clone(), None, None),
+            database => (
+                self.selecting.clone(),
+                Some(request(&[b"SELECT", database.to_string().as_bytes()])),
+                self.auth.clone().filter(|_| self.auth != self.selecting),
+            ),
+        };
+        [first, protocol, database, then]
             .into_iter()
             .flatten()
             .collect()
@@ -238,6 +263,9 @@ mod tests {
             "select 1",
         ];
         assert_eq!(greeting(&lines), "AUTH v q HELLO 3 SELECT 1");
+        // Who may not choose a database can be given one.
+        let lines = ["auth a x", "select 3", "auth b y"];
+        assert_eq!(greeting(&lines), "AUTH a x SELECT 3 AUTH b y");
         assert_eq!(greeting(&["hello 3", "hello 2", "select 0"]), "");
     }
 

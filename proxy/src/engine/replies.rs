@@ -521,6 +521,7 @@ impl Engine {
                     self.scripts.learn(digest, &body);
                 }
             }
+            Pending::Aside => self.release_lease(client),
             Pending::Sticky if ok => self.session(client).sticky = true,
             Pending::Tracking { state, .. } if ok => {
                 self.session(client).tracking = state.map(Box::new);
@@ -543,7 +544,7 @@ impl Engine {
         let (owner, phase, server) = (link.owner, link.phase, link.server);
         let error = frame[0] == b'-';
         match kind {
-            Kind::Greeting if error && texts::is_refusal(frame) => return Err(Garbage),
+            Kind::Greeting if error && texts::is_temporary(frame) => return Err(Garbage),
             Kind::Greeting if error => self.rejected(now, id, frame),
             Kind::Greeting => {
                 let Phase::Greeting(left) = phase else {

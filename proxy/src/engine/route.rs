@@ -48,7 +48,8 @@ impl Engine {
         if session.outstanding > 0 && !overtakes {
             let link = self.links.get(session.at?.0).expect("a link with requests");
             let of_primary = Some(link.server) == self.primary;
-            if !link.is_ready() || !(of_primary || anywhere) {
+            let strays = lane == Lane::Scripts && link.owner != Owner::Shared(Lane::Scripts);
+            if !link.is_ready() || !(of_primary || anywhere) || strays {
                 return None;
             }
             if of_primary && suspected || link.is_congested() {

@@ -56,6 +56,8 @@ pub(super) enum Pending {
     Blocking(Option<Instant>),
     /// WAIT, or another that has the link to itself, and leaves nothing.
     Alone,
+    /// As `Alone`, on a link in another database, which goes back at once.
+    Aside,
     /// As `Alone`, but this is the answer.
     Denied(Box<[u8]>),
     /// Leaves state that cannot be set up again, if it succeeds.

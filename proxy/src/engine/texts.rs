@@ -67,6 +67,11 @@ pub(super) fn is_refusal(reply: &[u8]) -> bool {
     CODES.iter().any(|code| reply.starts_with(code))
 }
 
+/// Whether what was refused may be taken later. While a script runs, even SELECT is not.
+pub(super) fn is_temporary(reply: &[u8]) -> bool {
+    is_refusal(reply) || reply.starts_with(b"-BUSY ")
+}
+
 /// Whether a command that blocked was thrown out because its server is not the primary any more.
 /// CLIENT UNBLOCK says something else.
 pub(super) fn is_unblocked(reply: &[u8]) -> bool {

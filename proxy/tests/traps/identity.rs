@@ -369,7 +369,7 @@ fn clients_are_listed_by_type_and_number() {
         let mut ids = [&mut asker, &mut other, &mut subscriber].map(|c| c.number("CLIENT ID"));
         subscriber.ask("SUBSCRIBE c");
         let mut list = |what: &str| -> Vec<i64> {
-            let list = asker.ask(&format!("CLIENT LIST {what}").trim_end().to_owned());
+            let list = asker.ask(format!("CLIENT LIST {what}").trim_end());
             let lines = list.lines().filter(|line| line.starts_with("id="));
             lines
                 .map(|line| field(line, "id").parse().unwrap())

@@ -57,7 +57,7 @@ pub(crate) struct Arguments {
     #[arg(long, group = "instead")]
     crowd: bool,
     /// Instead: instructions for each command, counted by valgrind. A further variant may execute
-    /// 1% more than the first: `--ours-flags=--no-metrics --ours-flags=`.
+    /// 1% more than the first.
     #[arg(long, group = "instead")]
     callgrind: bool,
 }
