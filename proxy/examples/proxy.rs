@@ -49,9 +49,9 @@ struct Flags {
     workers: Option<usize>,
 
     /// Whether worker threads run under the scheduler's batch policy: less CPU where clients, proxy
-    /// and server share few cores, more latency for a single client.
-    #[arg(long)]
-    batch: bool,
+    /// and server share few cores.
+    #[arg(long, value_name = "yes|no", default_value = "yes")]
+    batch: YesNo,
 
     /// How long a request may wait for a primary.
     #[arg(long, value_name = "DURATION", default_value_t = defaults().hold.into())]
@@ -189,7 +189,7 @@ impl Flags {
         if let Some(workers) = self.workers {
             config.workers = workers;
         }
-        config.batch = self.batch;
+        config.batch = self.batch == YesNo::Yes;
         config.hold = self.hold.into();
         config.linger = self.linger.into();
         config.connect_timeout = self.connect_timeout.into();
@@ -471,7 +471,7 @@ mod tests {
     #[test]
     fn each_flag_arrives() {
         let given = config(
-            "--listen 127.0.0.1:7001 --workers 3 --batch --hold 2s --linger 50ms \
+            "--listen 127.0.0.1:7001 --workers 3 --batch no --hold 2s --linger 50ms \
              --connect-timeout 3s --idle-timeout 1m --max-clients 7 --protected-mode no \
              --session-buffer 200001 --session-output 200002 --replay-buffer 200003 \
              --worker-buffer 200004 --output-buffer 200005 --pool-idle 9 --pool-warm 8 \
@@ -479,7 +479,7 @@ mod tests {
              --probe-interval 12ms --rename BLPOP=WAITPOP --rename FLUSHALL=",
         );
         let mut expected = ProxyConfig::new(([127, 0, 0, 1], 7001).into());
-        (expected.workers, expected.batch) = (3, true);
+        (expected.workers, expected.batch) = (3, false);
         expected.hold = Duration::from_secs(2);
         expected.linger = Duration::from_millis(50);
         expected.connect_timeout = Duration::from_secs(3);

@@ -96,7 +96,7 @@ pub struct ProxyConfig {
     /// mode. Default no.
     pub local_only: bool,
     /// Bytes of requests of one client that may wait. Beyond, the proxy stops reading from it.
-    /// Default 1 MiB, at least 128 KiB. One read, at most 64 KiB, may come on top.
+    /// Default 1 MiB, at least 128 KiB. One read, at most 128 KiB, may come on top.
     pub session_buffer: usize,
     /// Bytes of replies that one client may leave unread before the proxy stops reading from it. From
     /// [`session_buffer`](Self::session_buffer) on its commands run one at a time only. Default
@@ -143,7 +143,7 @@ pub struct ProxyConfig {
     pub renames: BTreeMap<String, String>,
     /// Whether worker threads run under the scheduler's batch policy: they do not interrupt others
     /// when they wake up, which saves CPU where clients, proxy and server share few cores, and
-    /// costs a single client some latency. Default no.
+    /// can cost a client some latency where cores are many and busy. Default yes.
     pub batch: bool,
 }
 
@@ -176,7 +176,7 @@ impl ProxyConfig {
             password: None,
             upstream_credentials: None,
             renames: BTreeMap::new(),
-            batch: false,
+            batch: true,
         }
     }
 

@@ -28,7 +28,7 @@ use crate::stats::Board;
 use crate::topology::{Topology, Upstream};
 
 /// Bytes of one read.
-const READ: usize = 64 << 10;
+const READ: usize = 128 << 10;
 /// Reads from one connection in one turn, so that none keeps the others waiting.
 const READS: usize = 4;
 /// Reads of what is left in a connection that will be closed: 8 MiB, more than the system keeps.

@@ -64,9 +64,10 @@
 //! | AUTH, HELLO, SELECT | its answer; the same is set up on each new connection. If a server rejects that, the client gets the server's error and is closed |
 //!
 //! A client with subscriptions may have missed messages. In RESP3 they are made again, and a push
-//! `>2 resubscribed :n` says so, and how many they are. In RESP2 there are no words for that, and the
-//! client is closed. So is, once it has what can be delivered, whoever has other state in a lost connection: CLIENT
-//! TRACKING, MONITOR, what is not known, half a reply, or a transaction that is too large to be kept.
+//! `>2 resubscribed :n` says so, and how many they are. In RESP2 there are no words for that, and
+//! the client is closed. So is, once it has what can be delivered, whoever has other state in a lost
+//! connection: CLIENT TRACKING, MONITOR, what is not known, half a reply, or a transaction that is
+//! too large to be kept.
 //!
 //! When the primary changes, the former one has [`ProxyConfig::linger`] more to refuse what it was
 //! sent: in a switchover such refusals are on their way. Nothing else that it says then is believed.
@@ -132,7 +133,6 @@
 //!   what the server tells of its connections.
 //! - It encrypts nothing, and follows no MOVED or ASK of Redis Cluster: clients get them as they are.
 
-#[allow(dead_code, unused_imports, reason = "the engine will use it")]
 mod commands;
 mod config;
 mod control;

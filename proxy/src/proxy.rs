@@ -213,9 +213,9 @@ fn run_as_batch() {
             set_thread_priority_and_policy, thread_native_id,
         };
         let policy = ThreadSchedulePolicy::Normal(NormalThreadSchedulePolicy::Batch);
-        // Half of the scale is niceness 0.
-        let half = 50u8.try_into().expect("a value of the scale");
-        let priority = ThreadPriority::Crossplatform(half);
+        // The place of niceness 0 on the crate's scale, which is that of every thread.
+        let usual = 48u8.try_into().expect("a value of the scale");
+        let priority = ThreadPriority::Crossplatform(usual);
         if let Err(error) = set_thread_priority_and_policy(thread_native_id(), priority, policy) {
             warn!(?error, "a worker keeps its scheduling policy");
         }

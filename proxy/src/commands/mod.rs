@@ -26,6 +26,6 @@ mod table;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use blocking::{NotRead, arguments, blocks, with_timeout};
+pub(crate) use blocking::{arguments, blocks, with_timeout};
 pub(crate) use known::Commands;
 pub(crate) use spec::{Family, Reads, Space, Spec, TimeoutArg, Treat};

@@ -15,6 +15,7 @@
 //! ```
 #![deny(clippy::disallowed_methods)]
 
+mod answers;
 mod buffer;
 mod client;
 mod dispatch;
@@ -22,9 +23,11 @@ mod failover;
 #[cfg(any(fuzzing, test))]
 pub(crate) mod fuzzing;
 mod info;
+mod intake;
 mod lease;
 mod link;
 mod local;
+mod own;
 mod planted;
 mod probe;
 mod profile;
@@ -33,6 +36,7 @@ mod replies;
 mod route;
 mod scan;
 mod seen;
+mod send;
 mod server;
 mod session;
 mod settle;
