@@ -86,10 +86,10 @@ fn a_large_reply_to_someone_who_left_in_its_middle_goes_to_nobody() {
     let other = rig.join();
     rig.say(0, &["GET large"]);
     rig.say(other, &["GET mine"]);
-    rig.reply(0, &format!("$100000\r\n{}", "x".repeat(50_000)));
+    rig.reply(0, &format!("$200000\r\n{}", "x".repeat(100_000)));
     assert!(rig.got(0).ends_with('x'), "it comes as it comes");
     rig.leave(0);
-    rig.reply(0, &format!("{}\r\n$4\r\nmine\r\n", "x".repeat(50_000)));
+    rig.reply(0, &format!("{}\r\n$4\r\nmine\r\n", "x".repeat(100_000)));
     assert_eq!(rig.got(other), "$4\r\nmine\r\n");
 }
 
