@@ -316,14 +316,12 @@ impl Engine {
             .filter_map(|link| {
                 let base = Arc::ptr_eq(&link.profile, &profile);
                 let needed = match link.owner {
-                    Owner::Shared(Lane::Plain) => {
-                        base || used.contains(&Arc::as_ptr(&link.profile))
-                    }
+                    Owner::Shared(_) => base || used.contains(&Arc::as_ptr(&link.profile)),
                     Owner::Idle if base && warm > 0 => {
                         warm -= 1;
                         true
                     }
-                    Owner::Idle | Owner::Shared(Lane::Scripts) => false,
+                    Owner::Idle => false,
                     Owner::Leased(_) | Owner::Probe => true,
                 };
                 if needed || !link.entries.is_empty() || !link.is_ready() {

@@ -106,7 +106,12 @@ impl Engine {
         if session.gone {
             return self.remove(now, id);
         }
-        if !session.closing && !session.has_nothing_waiting() {
+        if session.has_nothing_waiting() {
+            if session.outstanding == 0 {
+                // The time of what comes next begins with that.
+                session.since = None;
+            }
+        } else if !session.closing {
             self.settle_waiting(now, id);
         }
         let session = self.sessions.get_mut(id.0).expect("a session that lives");

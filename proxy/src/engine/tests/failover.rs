@@ -155,6 +155,22 @@ fn an_open_transaction_begins_anew_on_the_next_primary() {
     assert_eq!(rig.got(0), "+QUEUED\r\n*2\r\n+OK\r\n+OK\r\n");
 }
 
+/// The time for which a command may wait begins with the command, not with the loss before it.
+#[test]
+fn who_lost_its_link_while_idle_may_wait_as_long_as_others() {
+    let mut rig = in_transaction(&["MULTI", "SET a 1"], "+OK\r\n+QUEUED\r\n");
+    rig.server_closes(1);
+    rig.nowhere();
+    rig.after(Duration::from_secs(20));
+    rig.say(0, &["SET b 2"]);
+    assert_eq!(rig.got(0), "", "it has just begun to wait");
+    rig.point(2, 2);
+    let line = rig.lines.len() - 1;
+    assert_eq!(rig.sent(line), "MULTI | SET a 1 | SET b 2");
+    rig.reply(line, "+OK\r\n+QUEUED\r\n+QUEUED\r\n");
+    assert_eq!(rig.got(0), "+QUEUED\r\n");
+}
+
 #[test]
 fn exec_answers_null_when_what_was_watched_is_behind_a_lost_link() {
     for resp3 in [false, true] {
