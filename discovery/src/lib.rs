@@ -37,10 +37,18 @@
 //! - `dns`: `Dns`, by hickory-resolver. Without it the crate does no I/O.
 
 mod address;
+#[cfg(any(feature = "dns", feature = "kube"))]
+#[allow(
+    dead_code,
+    reason = "what stands on it with feature kube follows with the next change"
+)]
+mod backoff;
 #[cfg(feature = "dns")]
 mod dns;
 mod error;
 mod fixed;
+#[cfg(feature = "kube")]
+mod kube;
 mod member;
 #[cfg(feature = "dns")]
 mod pace;
