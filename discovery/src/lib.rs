@@ -37,6 +37,8 @@
 //! - `dns`: `Dns`, by hickory-resolver. Without it the crate does no I/O.
 
 mod address;
+#[cfg(feature = "kube")]
+mod announce;
 #[cfg(any(feature = "dns", feature = "kube"))]
 #[allow(
     dead_code,
@@ -59,6 +61,8 @@ mod zone;
 
 use async_trait::async_trait;
 
+#[cfg(feature = "kube")]
+pub use crate::announce::{Announcement, Announcer, AnnouncerConfig, Leader, RoleLabel};
 #[cfg(feature = "dns")]
 pub use crate::dns::{Dns, DnsConfig};
 pub use crate::error::Error;
