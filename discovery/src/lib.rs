@@ -42,6 +42,8 @@
 //! Without them the crate does no I/O.
 
 mod address;
+#[cfg(feature = "kube")]
+mod announce;
 #[cfg(any(feature = "dns", feature = "kube"))]
 mod backoff;
 #[cfg(feature = "dns")]
@@ -60,6 +62,8 @@ mod zone;
 
 use async_trait::async_trait;
 
+#[cfg(feature = "kube")]
+pub use crate::announce::{Announcement, Announcer, AnnouncerConfig, Leader, RoleLabel};
 #[cfg(feature = "dns")]
 pub use crate::dns::{Dns, DnsConfig};
 pub use crate::error::Error;
