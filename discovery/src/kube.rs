@@ -19,6 +19,8 @@ mod follow;
 pub(crate) mod names;
 mod roster;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 /// Members as the Kubernetes API names them: the endpoints of a Service, or pods.
 ///
@@ -82,15 +84,18 @@ impl Kubernetes {
             .clone()
             .unwrap_or_else(|| client.default_namespace().to_owned());
         config.check(&namespace)?;
-        let query = format!("kubernetes://{namespace}/{}", config.source);
         let feed = feed(client, &config, &namespace);
-        Ok(Self {
-            query,
+        Ok(Self::fed(feed, config, &namespace))
+    }
+
+    fn fed(feed: Arc<dyn Feed>, config: KubernetesConfig, namespace: &str) -> Self {
+        Self {
+            query: format!("kubernetes://{namespace}/{}", config.source),
             follow: Follow::new(feed, &config),
-            roster: Roster::new(rules(&config, &namespace)),
+            roster: Roster::new(rules(&config, namespace)),
             config,
             oddity: None,
-        })
+        }
     }
 
     /// By the cluster that the process is in, or that kubectl would use: the file that
