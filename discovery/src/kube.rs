@@ -42,6 +42,21 @@ mod tests;
 /// is no error, since the API itself does not tell it from one without endpoints: there are no
 /// members then, and the log says so once.
 ///
+/// ```no_run
+/// use bellwether_discovery::{Discovery, Kubernetes, KubernetesConfig, Source};
+///
+/// # async fn watch() -> Result<(), bellwether_discovery::Error> {
+/// let config = KubernetesConfig::new(Source::Service("redis".into()), 6379);
+/// let mut discovery = Kubernetes::connect(config).await?;
+/// loop {
+///     match discovery.changed().await {
+///         Ok(members) => println!("there are {members:?}"),
+///         Err(error) => eprintln!("the last answer stands: {error}"),
+///     }
+/// }
+/// # }
+/// ```
+///
 /// # What has to be permitted
 ///
 /// `list` and `watch`, in the namespace, and nothing else is asked: at rest one watch each
@@ -72,8 +87,9 @@ pub struct Kubernetes {
 impl Kubernetes {
     /// By a client that is there already. Asks nothing yet.
     ///
-    /// Give it `default_retry: false`: with kube's own retries an API that answers 429 or 503 is
-    /// only seen as slow.
+    /// Give its configuration `default_retry: false`: with kube's own retries, an API that answers
+    /// 429 or 503 is only seen as slow. Where rustls is built with more than one TLS provider, the
+    /// process needs a default one before a client is made, or kube panics.
     ///
     /// # Errors
     ///

@@ -255,7 +255,7 @@ proptest! {
         family in prop_oneof![Just(Family::Ipv4), Just(Family::Ipv6)],
         include in prop_oneof![Just(Include::All), Just(Include::Ready)],
     ) {
-        let rules = Rules { family, include, ..rules() };
+        let rules = Rules { include, family, ..rules() };
         let (mut one, mut other) = (Objects::new(), Objects::new());
         for (endpoint, here, there) in endpoints {
             one.entry(here.to_string()).or_default().push(endpoint.clone());
