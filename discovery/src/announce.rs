@@ -10,6 +10,8 @@ mod roles;
 mod seen;
 mod selector;
 mod shell;
+#[cfg(test)]
+mod sim;
 
 use std::fmt;
 

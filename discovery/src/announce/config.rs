@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use crate::Error;
 use crate::announce::names;
+use crate::kube::selector;
 
 /// What stands for the pod's name in a selector.
 pub(super) const POD: &str = "{pod}";
@@ -189,22 +190,26 @@ impl RoleLabel {
                 "role_label's primary and replica are both {value:?}"
             ));
         }
-        if self.pods.trim().is_empty() {
-            return Err(
-                "role_label's pods must not be empty: it would match every pod of the \
-                        namespace"
-                    .into(),
-            );
-        }
-        if self.pods.contains(self.key.as_str()) {
+        let pods = &self.pods;
+        selector::check(pods).map_err(|why| format!("role_label's pods {pods:?}: {why}"))?;
+        if keys(pods).any(|key| key == self.key) {
             return Err(format!(
-                "role_label's pods ({:?}) must not contain its key ({:?}): pods would leave the \
+                "role_label's pods {pods:?} must not contain its key {:?}: pods would leave the \
                  selection as they are labelled",
-                self.pods, self.key
+                self.key
             ));
         }
         Ok(())
     }
+}
+
+/// The keys of a label selector that is well formed.
+fn keys(selector: &str) -> impl Iterator<Item = &str> {
+    let ends = |char: char| "=!( ".contains(char);
+    selector.split(',').filter_map(move |requirement| {
+        let text = requirement.trim().trim_start_matches('!');
+        text.split(ends).next()
+    })
 }
 
 fn good(
@@ -270,6 +275,14 @@ mod tests {
             (
                 of_role(|role| role.pods = "bellwether.dev/role=primary".into()),
                 "must not contain its key",
+            ),
+            (
+                of_role(|role| role.pods = "app, !bellwether.dev/role".into()),
+                "must not contain its key",
+            ),
+            (
+                of_role(|role| role.pods = "app==,=".into()),
+                "role_label's pods \"app==,=\": ",
             ),
         ] {
             assert!(said.contains(field), "{said}");

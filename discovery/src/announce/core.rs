@@ -164,6 +164,12 @@ impl<S: Subject> Core<S> {
         actions
     }
 
+    /// What was told last.
+    #[cfg(test)]
+    pub(super) fn told(&self) -> &Announcement {
+        &self.told
+    }
+
     /// When to send [`Event::Tick`].
     #[must_use]
     pub(super) fn wake_at(&self) -> Option<Instant> {
