@@ -143,6 +143,13 @@ async fn initial_events_end_with_a_bookmark() {
     assert_eq!(kind, "BOOKMARK");
     let annotations = json!({"k8s.io/initial-events-end": "true"});
     assert_eq!(object["metadata"]["annotations"], annotations);
+    // Without a version, that is what is meant.
+    let mut events = asker
+        .watch(&watch("allowWatchBookmarks=true&resourceVersion=0"))
+        .await;
+    assert_eq!(events.seen().await, event("ADDED", "a", &a));
+    let (_, object) = events.any().await.unwrap().unwrap();
+    assert_eq!(object["metadata"]["annotations"], annotations);
     for (query, code) in [
         ("sendInitialEvents=true&allowWatchBookmarks=true", 422),
         ("resourceVersionMatch=NotOlderThan&resourceVersion=0", 422),
@@ -162,15 +169,16 @@ async fn a_watch_ends_after_its_timeout() {
     let mut events = asker.watch(nowhere).await;
     assert_eq!(end(&mut events).await, Ok(()));
     assert!(begin.elapsed() >= Duration::from_millis(900));
-    made(&asker, "a").await;
-    let query = "timeoutSeconds=4&allowWatchBookmarks=true&resourceVersion=";
-    let (_, list) = asker.get(LEASES).await;
-    let mut events = asker
-        .watch(&watch(&format!("{query}{}", version(&list))))
-        .await;
+    let a = made(&asker, "a").await;
+    // Before its end it is told how far it is, if there is anything to tell.
+    let query = "timeoutSeconds=4&allowWatchBookmarks=true&fieldSelector=metadata.name%3Da";
+    let path = watch(&format!("{query}&resourceVersion={a}"));
+    let mut events = asker.watch(&path).await;
+    let b = made(&asker, "b").await;
     let (kind, bookmark) = events.any().await.unwrap().unwrap();
     assert_eq!((&*kind, &bookmark["kind"]), ("BOOKMARK", &json!("Lease")));
-    assert!(version(&bookmark).parse::<u64>().is_ok());
+    let number = |version: &str| version.parse::<u64>().unwrap();
+    assert!(number(version(&bookmark)) >= number(&b));
 }
 
 #[tokio::test]
