@@ -2,8 +2,15 @@
 //! announcing stand, and with the faults that they must survive.
 //!
 //! [`KubeApi`] serves leases, endpointslices, pods, services, events and namespaces over TLS to
-//! users with bearer tokens. It is told apart in two: a front (TLS, users and what they may do, the
-//! record of requests, faults) and, behind it, a store of our own.
+//! users with bearer tokens. It has two parts: a front (TLS, users and what they may do, the record
+//! of requests, faults) and, behind it, a store of our own. Where `KUBEBUILDER_ASSETS` names a
+//! folder with `etcd` and `kube-apiserver`, the front stands before these instead, so that the same
+//! tests show whether our store behaves as the real one.
+//!
+//! What our store leaves out: admission beyond namespaces, most of the validation and defaults of
+//! pods and services, `managedFields` (owners are known, and conflicts of apply told, but lists are
+//! owned whole), protobuf and YAML, tables and partial metadata, and the controllers: nobody makes
+//! endpointslices of Services and pods, or runs pods.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -24,6 +31,7 @@
 mod access;
 mod apply;
 mod call;
+mod delete;
 mod fault;
 mod front;
 mod gate;
@@ -31,10 +39,13 @@ mod link;
 mod list;
 mod memory;
 mod names;
+mod owners;
 mod patch;
+mod real;
 mod record;
 mod reply;
 mod resource;
+mod rules;
 mod selector;
 mod shape;
 mod status;
@@ -44,6 +55,7 @@ mod watch;
 mod watches;
 mod write;
 
+use std::path::Path;
 use std::sync::Arc;
 use std::sync::mpsc as std_mpsc;
 use std::thread::JoinHandle;
@@ -66,8 +78,9 @@ pub use self::record::Request;
 use self::call::Call;
 use self::front::Front;
 use self::memory::Memory;
-use self::reply::Payload;
-use self::resource::Resource;
+use self::real::Real;
+use self::reply::{Backend, Payload};
+use self::resource::{RESOURCES, Resource};
 use self::tls::Identity;
 use self::watches::Mood;
 
@@ -81,7 +94,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct KubeApi {
     front: Arc<Front>,
-    memory: Arc<Memory>,
+    behind: Behind,
     identity: Identity,
     link: Link,
     runtime: Handle,
@@ -89,30 +102,60 @@ pub struct KubeApi {
     thread: Option<JoinHandle<()>>,
 }
 
+/// What is behind the front.
+#[derive(Debug)]
+enum Behind {
+    Memory(Arc<Memory>),
+    Real(Real),
+}
+
 impl KubeApi {
-    /// Starts one with the namespace `default` and no other object.
+    /// Starts one with the namespace `default` and no other object, on a real API server if
+    /// `KUBEBUILDER_ASSETS` names one. (That has namespaces and a Service `kubernetes` of its own.)
+    ///
+    /// # Errors
+    ///
+    /// When no port is free, the system refuses sockets, or the real server does not start.
+    pub fn start() -> Result<Self> {
+        Self::start_on(real::assets().as_deref())
+    }
+
+    /// Starts one on our own store in any case, for tests of what only that can do.
     ///
     /// # Errors
     ///
     /// When no port is free, or the system refuses sockets.
-    pub fn start() -> Result<Self> {
+    pub fn start_in_memory() -> Result<Self> {
+        Self::start_on(None)
+    }
+
+    fn start_on(assets: Option<&Path>) -> Result<Self> {
         let runtime = tokio::runtime::Builder::new_current_thread()
             .enable_all()
             .build()?;
-        let memory = Arc::new(Memory::default());
-        let front = Arc::new(Front::new(Arc::clone(&memory) as _));
-        let identity = Identity::new()?;
-        let tls = Arc::clone(&identity.server);
-        let link = Link::open(runtime.handle(), Arc::clone(&front), tls)?;
         let handle = runtime.handle().clone();
         let (stop, stopped) = oneshot::channel::<()>();
         let thread = std::thread::spawn(move || {
             // Either the stop was asked for, or the value that could ask is gone.
             let _ = runtime.block_on(stopped);
         });
+        let (behind, backend): (_, Arc<dyn Backend>) = match assets {
+            Some(assets) => {
+                let real = Real::borrow(assets, &handle)?;
+                (Behind::Real(real.clone()), Arc::new(real))
+            }
+            None => {
+                let memory = Arc::new(Memory::default());
+                (Behind::Memory(Arc::clone(&memory)), memory)
+            }
+        };
+        let front = Arc::new(Front::new(backend));
+        let identity = Identity::new()?;
+        let tls = Arc::clone(&identity.server);
+        let link = Link::open(&handle, Arc::clone(&front), tls)?;
         let api = Self {
             front,
-            memory,
+            behind,
             identity,
             link,
             runtime: handle,
@@ -121,6 +164,12 @@ impl KubeApi {
         };
         api.add_namespace("default")?;
         Ok(api)
+    }
+
+    /// Whether a real API server is behind it.
+    #[must_use]
+    pub fn is_real(&self) -> bool {
+        matches!(self.behind, Behind::Real(_))
     }
 
     /// The URL of the API.
@@ -265,25 +314,43 @@ impl KubeApi {
         self.front.watches.set(Mood::Flowing, which);
     }
 
-    /// Makes all running watches that allow bookmarks get one now.
+    /// Makes all running watches that allow bookmarks get one now, instead of each minute.
+    ///
+    /// # Panics
+    ///
+    /// On a real API server, which takes no such orders.
     pub fn bookmark(&self) {
-        self.memory.bookmark();
+        self.memory().bookmark();
     }
 
-    /// Forgets the history, so that a watch from an older version meets 410.
+    /// Forgets the history, so that a watch from an older version meets 410. Running watches go on.
+    ///
+    /// # Panics
+    ///
+    /// On a real API server, which takes no such orders.
     pub fn compact(&self) {
-        self.memory.store().compact();
+        self.memory().store().compact();
     }
 
-    /// Creates a namespace, unless it exists.
+    fn memory(&self) -> &Memory {
+        match &self.behind {
+            Behind::Memory(memory) => memory,
+            Behind::Real(_) => panic!("only our own store can do that; see KubeApi::is_real"),
+        }
+    }
+
+    /// Creates a namespace, unless it exists. [`remove`](Self::remove) removes it, with all that is
+    /// in it.
     ///
     /// # Errors
     ///
     /// When it has no valid name.
     pub fn add_namespace(&self, name: &str) -> Result<()> {
-        let namespace =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        self.put(&namespace).map(drop)
+        if self.object("namespaces", "", name)?.is_none() {
+            let metadata = json!({"name": name});
+            self.put(&json!({"apiVersion": "v1", "kind": "Namespace", "metadata": metadata}))?;
+        }
+        Ok(())
     }
 
     /// Creates an object, or replaces it whatever its version; with its status, which clients
@@ -308,7 +375,11 @@ impl KubeApi {
             });
         }
         let path = resource.path(namespace, None);
-        let created = self.done(&Method::POST, &path, object)?;
+        let mut new = object.clone();
+        if let Some(metadata) = new["metadata"].as_object_mut() {
+            metadata.remove("resourceVersion");
+        }
+        let created = self.done(&Method::POST, &path, &new)?;
         self.put_status(resource, &created, object.get("status"))
     }
 
@@ -356,7 +427,7 @@ impl KubeApi {
         }
     }
 
-    /// All objects of a resource in a namespace.
+    /// All objects of a resource in a namespace, or, if that is empty, in all.
     ///
     /// # Errors
     ///
@@ -367,13 +438,67 @@ impl KubeApi {
         Ok(list["items"].as_array().cloned().unwrap_or_default())
     }
 
-    /// Deletes an object at once, without grace. Says whether it was there.
+    /// Removes an object at once, without grace or finalizers; a namespace with all that is in it.
+    /// Says whether it was there.
     ///
     /// # Errors
     ///
     /// When the server refuses.
     pub fn remove(&self, plural: &str, namespace: &str, name: &str) -> Result<bool> {
-        self.delete(plural, namespace, name, &json!({"gracePeriodSeconds": 0}))
+        if plural == "namespaces" {
+            return self.remove_namespace(name);
+        }
+        let Some(object) = self.object(plural, namespace, name)? else {
+            return Ok(false);
+        };
+        if object["metadata"].get("finalizers").is_some() {
+            self.update(plural, namespace, name, |object| {
+                object["metadata"]["finalizers"] = json!([]);
+            })?;
+        }
+        // With the last finalizer, it may be gone already.
+        self.delete(plural, namespace, name, &json!({"gracePeriodSeconds": 0}))?;
+        Ok(true)
+    }
+
+    /// Does what the namespace controller would.
+    fn remove_namespace(&self, name: &str) -> Result<bool> {
+        if !self.delete("namespaces", "", name, &json!({}))? {
+            return Ok(false);
+        }
+        for resource in RESOURCES.iter().filter(|resource| resource.namespaced) {
+            for object in self.objects(resource.plural, name)? {
+                let inner = object["metadata"]["name"].as_str().unwrap_or_default();
+                self.remove(resource.plural, name, inner)?;
+            }
+        }
+        let namespaces = resource_named("namespaces")?;
+        if let Some(mut namespace) = self.object("namespaces", "", name)? {
+            namespace["spec"] = json!({"finalizers": []});
+            let path = format!("{}/finalize", namespaces.path("", Some(name)));
+            self.done(&Method::PUT, &path, &namespace)?;
+        }
+        Ok(true)
+    }
+
+    /// Removes everything but what a real server makes for itself.
+    fn empty(&self) -> Result<()> {
+        let is_own = |namespace: &str| namespace == "default" || namespace.starts_with("kube-");
+        for namespace in self.objects("namespaces", "")? {
+            let name = namespace["metadata"]["name"].as_str().unwrap_or_default();
+            if !is_own(name) {
+                self.remove_namespace(name)?;
+            }
+        }
+        for resource in RESOURCES.iter().filter(|resource| resource.namespaced) {
+            for object in self.objects(resource.plural, "default")? {
+                let name = object["metadata"]["name"].as_str().unwrap_or_default();
+                if name != "kubernetes" {
+                    self.remove(resource.plural, "default", name)?;
+                }
+            }
+        }
+        Ok(())
     }
 
     /// Deletes an object as `kubectl delete` does: a pod on a node stays, with deletionTimestamp
@@ -450,11 +575,22 @@ impl KubeApi {
 
 impl Drop for KubeApi {
     fn drop(&mut self) {
+        // Nothing of this test may come late into the next one.
+        let refused = self.link.refuse();
+        let reusable = match &self.behind {
+            Behind::Real(real) => Some((refused.and_then(|()| self.empty()), real.clone())),
+            Behind::Memory(_) => None,
+        };
         self.stop = None;
         if let Some(thread) = self.thread.take()
             && thread.join().is_err()
         {
             eprintln!("the Kubernetes API on {} has panicked", self.link.address());
+        }
+        match reusable {
+            Some((Ok(()), real)) => real.give_back(),
+            Some((Err(error), _)) => eprintln!("the real API server is not reused: {error:#}"),
+            None => {}
         }
     }
 }

@@ -91,7 +91,7 @@ impl Front {
                 Act::DelayAnswer(_) | Act::DropAfter | Act::HangAfter | Act::SilentWatch => {}
             }
         }
-        let reply = match self.authorize(user.as_ref(), &call) {
+        let reply = match self.authorize(user.as_ref(), &call).await {
             Ok(()) => self.backend.answer(call).await,
             Err(failure) => failure.into(),
         };
@@ -109,9 +109,21 @@ impl Front {
         Ok(self.respond(reply, Some((request, mood))))
     }
 
-    fn authorize(&self, user: Option<&User>, call: &Call) -> Result<(), Failure> {
+    /// Whether the user may do this. What would create an object by the way needs the permission to
+    /// create, too.
+    async fn authorize(&self, user: Option<&User>, call: &Call) -> Result<(), Failure> {
         let user = user.ok_or_else(Failure::unauthorized)?;
-        self.users().authorize(user, call)
+        self.users().authorize(user, call)?;
+        let Some(read) = call.read_of_what_may_be_created() else {
+            return Ok(());
+        };
+        let refused = self.users().authorize(user, &call.as_creation());
+        match refused {
+            Err(refused) if self.backend.answer(read).await.code == StatusCode::NOT_FOUND => {
+                Err(refused)
+            }
+            _ => Ok(()),
+        }
     }
 
     /// `watch` says whose the lines are that may follow.
