@@ -84,6 +84,7 @@ pub(crate) static RESOURCES: [Resource; 6] = [
             "spec.hostNetwork",
             "status.phase",
             "status.podIP",
+            "status.podIPs",
             "status.nominatedNodeName",
         ],
     },

@@ -150,7 +150,10 @@ fn lease(spec: &mut Map<String, Value>) -> Result<(), String> {
     }
     for field in ["acquireTime", "renewTime"] {
         if let Some(time) = spec.get_mut(field) {
-            *time = micro_time(time)?.into();
+            let parsed = micro_time(time)?;
+            // Go's zero time is told as null, and stays in the object.
+            let is_zero = parsed == "0001-01-01T00:00:00.000000Z";
+            *time = if is_zero { Value::Null } else { parsed.into() };
         }
     }
     // Without the feature gate CoordinatedLeaderElection, which is off unless asked for, a server
@@ -193,6 +196,8 @@ pub(crate) fn fill(resource: &Resource, object: &mut Value, live: Option<&Value>
             if is_new {
                 object["metadata"]["generation"] = 1.into();
             }
+            // Go writes a list that is not there as null, unless it is told to leave it out.
+            default(object, "endpoints", Value::Null);
             let endpoints = object["endpoints"].as_array_mut();
             for endpoint in endpoints.into_iter().flatten() {
                 default(endpoint, "conditions", json!({}));
