@@ -63,6 +63,8 @@
 
 mod error;
 mod leadership;
+#[cfg(feature = "kube")]
+mod lease;
 mod seat;
 mod timestamp;
 
@@ -70,6 +72,8 @@ use async_trait::async_trait;
 
 pub use error::Error;
 pub use leadership::{Leadership, NodeId, Rank, Term};
+#[cfg(feature = "kube")]
+pub use lease::LeaseConfig;
 pub use seat::{Intent, MAX_CARD, MAX_RANK, Participant, Peer, Seat, seat};
 pub use timestamp::{Stats, Timestamp, TimestampConfig};
 
