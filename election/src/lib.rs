@@ -73,7 +73,7 @@ use async_trait::async_trait;
 pub use error::Error;
 pub use leadership::{Leadership, NodeId, Rank, Term};
 #[cfg(feature = "kube")]
-pub use lease::LeaseConfig;
+pub use lease::{Lease, LeaseConfig, LeaseStatus};
 pub use seat::{Intent, MAX_CARD, MAX_RANK, Participant, Peer, Seat, seat};
 pub use timestamp::{Stats, Timestamp, TimestampConfig};
 

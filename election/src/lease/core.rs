@@ -8,11 +8,11 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Intent, Leadership, Term,
+    Intent, Leadership, NodeId, Term,
     lease::{
         Flaw,
         config::Timing,
-        record::{self, Record, Snapshot, Version, Wall},
+        record::{self, Record, Snapshot, Version, Wall, identity},
     },
 };
 
@@ -93,6 +93,8 @@ pub(crate) enum Call {
 
 #[derive(Debug)]
 pub(crate) struct Core {
+    node: NodeId,
+    /// How the Lease calls this member.
     me: String,
     timing: Timing,
     flaw: Option<Flaw>,
@@ -170,16 +172,16 @@ impl Purpose {
 }
 
 impl Core {
-    /// `me` is this member's identity in the Lease.
     pub(crate) fn new(
-        me: String,
+        node: NodeId,
         timing: Timing,
         now: Instant,
         seed: u64,
         flaw: Option<Flaw>,
     ) -> Self {
         Self {
-            me,
+            me: identity(&node),
+            node,
             timing,
             flaw,
             random: fastrand::Rng::with_seed(seed),

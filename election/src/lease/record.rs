@@ -85,8 +85,11 @@ pub(crate) fn read_term(text: &str) -> Option<Term> {
         .map(Term)
 }
 
-/// How a member is called in a Lease.
+/// How a member is called in a Lease: by its name alone if its incarnation is not known (nil).
 pub(crate) fn identity(node: &NodeId) -> String {
+    if node.incarnation.is_nil() {
+        return node.member.clone();
+    }
     format!("{}_{}", node.member, node.incarnation)
 }
 

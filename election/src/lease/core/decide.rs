@@ -102,10 +102,17 @@ impl Core {
                 self.changed + record.duration
             }
             (None, _) => match &record.successor {
-                Some(successor) if *successor != self.me => self.changed + self.timing.retry_period,
+                Some(successor) if !self.is_called(successor) => {
+                    self.changed + self.timing.retry_period
+                }
                 _ => now.at,
             },
         }
+    }
+
+    /// A successor may be named without its incarnation, by who does not know it.
+    fn is_called(&self, successor: &str) -> bool {
+        successor == self.me || successor == self.node.member
     }
 
     /// When to look at the Lease, if nothing else is to be done. A leader that renews is heard of
