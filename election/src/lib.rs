@@ -62,6 +62,7 @@
 //! ```
 
 mod error;
+mod lead;
 mod leadership;
 #[cfg(feature = "kube")]
 mod lease;
@@ -71,6 +72,7 @@ mod timestamp;
 use async_trait::async_trait;
 
 pub use error::Error;
+pub use lead::Led;
 pub use leadership::{Leadership, NodeId, Rank, Term};
 #[cfg(feature = "kube")]
 pub use lease::{Lease, LeaseConfig, LeaseStatus};

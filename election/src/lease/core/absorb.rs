@@ -62,20 +62,19 @@ impl Core {
                 self.heard = now;
                 return;
             }
-            match version.and_then(|version| version.is_before(&known.version)) {
-                Some(true) => return,
-                Some(false) => {}
-                // Who may lead does not stop on a rumour; who follows loses nothing by it, since
-                // it writes only upon the version that it believes in.
-                None if self.call.is_some() => {
-                    self.rumour = version.cloned();
-                    return;
-                }
-                None if self.spell.is_some() => {
-                    self.doubt = true;
-                    return;
-                }
-                None => {}
+            let older = version.and_then(|version| version.is_before(&known.version));
+            if older == Some(true) {
+                return;
+            }
+            // Who may lead does not stop on a rumour; who follows loses nothing by it, since it
+            // writes only upon the version that it believes in.
+            if older.is_none() && self.call.is_some() {
+                self.rumour = version.cloned();
+                return;
+            }
+            if older.is_none() && self.spell.is_some() {
+                self.doubt = true;
+                return;
             }
         }
         if let Some(call) = &mut self.call {
@@ -182,8 +181,7 @@ impl Core {
             Failure::Conflict if self.failures == 1 => Duration::ZERO,
             Failure::Conflict => stepped,
             Failure::Busy(Some(wanted)) => wanted.min(self.timing.renew_deadline),
-            Failure::Busy(None) => stepped.max(retry_period / 4),
-            Failure::Lost => stepped.max(retry_period / 4),
+            Failure::Busy(None) | Failure::Lost => stepped.max(retry_period / 4),
             Failure::Denied if self.spell.is_some() => retry_period,
             Failure::Denied => retry_period * 10,
         };
