@@ -55,6 +55,7 @@ pub(crate) struct Timing {
     pub(crate) lease_duration: Duration,
     pub(crate) renew_deadline: Duration,
     pub(crate) retry_period: Duration,
+    pub(crate) clock_drift: f64,
     pub(crate) jitter: f64,
 }
 
@@ -138,6 +139,7 @@ impl LeaseConfig {
             lease_duration: self.lease_duration,
             renew_deadline: self.renew_deadline,
             retry_period: self.retry_period,
+            clock_drift: self.clock_drift,
             jitter: self.jitter,
         }
     }

@@ -116,12 +116,14 @@ impl Core {
     }
 
     /// When to look at the Lease, if nothing else is to be done. A leader that renews is heard of
-    /// by the watch; when it is silent for longer, the watch may be broken.
+    /// by the watch; when it is silent for longer, the watch may be broken. (A leader's clock may be
+    /// slower than this one, and its retry period longer.)
     fn look(&self, now: Now) -> Plan {
+        let silence = (self.timing.retry_period * 2).mul_f64(1.0 + self.timing.clock_drift);
         let patience = match &self.known {
             _ if !self.watching => self.timing.retry_period,
-            Known::Present(seen) => (self.timing.retry_period * 2).max(seen.record.duration / 3),
-            _ => self.timing.retry_period * 2,
+            Known::Present(seen) => silence.max(seen.record.duration / 3),
+            _ => silence,
         };
         let at = self.heard + patience;
         if now.at < at {
