@@ -271,7 +271,8 @@ impl Core {
                 Leadership::Following {
                     leader: record::node(holder),
                     card: record.holders_card(),
-                    term: record.term.unwrap_or_default(),
+                    // Others' programs know no terms.
+                    term: record.term.unwrap_or(self.highest),
                 }
             }
             _ => Leadership::Vacant,
@@ -302,9 +303,15 @@ impl Core {
         self.leaving && !self.doubt && !self.holds()
     }
 
-    /// The Lease names this member, as far as is known.
+    /// The Lease names this member, as far as is known, and by its own doing: whom somebody named by
+    /// hand has to wait like all others until the claimant's lease has ended.
     fn holds(&self) -> bool {
-        matches!(&self.known, Known::Present(seen) if seen.record.holder.as_ref() == Some(&self.me))
+        let Known::Present(Snapshot { record, .. }) = &self.known else {
+            return false;
+        };
+        let me = Some(&self.me);
+        let by_itself = record.claimant.as_ref() == me || self.flaw == Some(Flaw::TakesWhatNamesIt);
+        record.holder.as_ref() == me && by_itself
     }
 }
 

@@ -14,6 +14,8 @@ pub(crate) enum Flaw {
     KeepsTheTerm,
     /// Releases without the version, and so the Lease of whoever holds it by now.
     ReleasesWithoutVersion,
+    /// Takes a Lease that somebody made out to it by hand, under a leader who does not know yet.
+    TakesWhatNamesIt,
     /// Takes a Lease that was deleted for one that nobody held.
     CreatesAtOnce,
     /// Leads on what it learnt of a write too late.
