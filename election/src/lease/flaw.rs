@@ -16,6 +16,8 @@ pub(crate) enum Flaw {
     ReleasesWithoutVersion,
     /// Takes a Lease that somebody made out to it by hand, under a leader who does not know yet.
     TakesWhatNamesIt,
+    /// Takes a Lease that was deleted and made again for the one that it was, if it says the same.
+    IgnoresRemaking,
     /// Takes a Lease that was deleted for one that nobody held.
     CreatesAtOnce,
     /// Leads on what it learnt of a write too late.

@@ -23,9 +23,11 @@ const SUCCESSOR: &str = "bellwether.dev/successor";
 
 /// What the Lease says; `None` if it has no version, which the API never leaves out.
 pub(crate) fn snapshot(lease: &Lease) -> Option<Snapshot> {
-    let version = Version(lease.metadata.resource_version.clone()?);
-    let record = record(lease);
-    Some(Snapshot { version, record })
+    Some(Snapshot {
+        version: Version(lease.metadata.resource_version.clone()?),
+        object: lease.metadata.uid.clone().unwrap_or_default(),
+        record: record(lease),
+    })
 }
 
 /// Read as client-go reads it: what is missing is empty, or nothing.

@@ -56,6 +56,8 @@ impl Record {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Snapshot {
     pub(crate) version: Version,
+    /// Its `metadata.uid`: a Lease that was deleted and made again is another one, whatever it says.
+    pub(crate) object: String,
     pub(crate) record: Record,
 }
 

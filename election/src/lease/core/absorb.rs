@@ -136,7 +136,7 @@ impl Core {
     /// From now on, this is how the Lease stands.
     fn learn(&mut self, now: Instant, seen: Seen) {
         self.heard = now;
-        let Seen::Present(Snapshot { version, record }) = seen else {
+        let Seen::Present(seen) = seen else {
             if !matches!(self.known, Known::Absent) {
                 self.changed = now;
             }
@@ -144,16 +144,25 @@ impl Core {
             self.releasing = false;
             return;
         };
-        let same = matches!(&self.known, Known::Present(known) if known.record == record);
-        if !same {
+        if !self.is_as_known(&seen) {
             self.changed = now;
         }
-        self.highest = self.highest.max(record.term.unwrap_or_default());
-        self.known = Known::Present(Snapshot { version, record });
+        self.highest = self.highest.max(seen.record.term.unwrap_or_default());
+        self.known = Known::Present(seen);
         if !self.holds() {
             self.releasing = false;
             self.spell_is_lost();
         }
+    }
+
+    /// Whether it is the Lease that is known, and says the same. A version alone is no sign of life:
+    /// anybody may move it.
+    fn is_as_known(&self, seen: &Snapshot) -> bool {
+        let Known::Present(known) = &self.known else {
+            return false;
+        };
+        let same_object = known.object == seen.object;
+        known.record == seen.record && (same_object || self.flaw == Some(Flaw::IgnoresRemaking))
     }
 
     /// The Lease names another, or nobody. Only over a Lease that somebody emptied, or that was made

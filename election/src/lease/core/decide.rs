@@ -51,7 +51,9 @@ impl Core {
 
     /// The Lease names this member.
     fn held(&self, now: Now, seen: &Snapshot) -> Plan {
-        let Snapshot { version, record } = seen;
+        let Snapshot {
+            version, record, ..
+        } = seen;
         let unwanted = self.spoke && self.intent.candidacy.is_none();
         if self.releasing || self.leaving || (self.spell.is_none() && unwanted) {
             return Plan::Now(Purpose::Release);
