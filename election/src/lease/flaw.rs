@@ -16,6 +16,8 @@ pub(crate) enum Flaw {
     ReleasesWithoutVersion,
     /// Takes a Lease that somebody made out to it by hand, under a leader who does not know yet.
     TakesWhatNamesIt,
+    /// Makes a deleted Lease anew as one that it holds.
+    CreatesAsHolder,
     /// Takes a Lease that was deleted and made again for the one that it was, if it says the same.
     IgnoresRemaking,
     /// Takes a Lease that was deleted for one that nobody held.

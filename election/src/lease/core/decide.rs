@@ -32,9 +32,14 @@ impl Core {
         match &self.known {
             Known::Nothing => Plan::Now(Purpose::Look { silence: false }),
             Known::Absent => match self.spell {
-                Some(spell) => Plan::Now(Purpose::Renew(spell.term)),
-                None if self.stands() => Plan::Now(Purpose::Form),
-                None => self.look(now),
+                Some(spell) if self.flaw == Some(Flaw::CreatesAsHolder) => {
+                    Plan::Now(Purpose::Renew(spell.term))
+                }
+                // A leader forms one too, and writes over it: that takes nothing but a version. To
+                // make one that names it could come late, under another leader, after a second
+                // deletion.
+                None if !self.stands() => self.look(now),
+                _ => Plan::Now(Purpose::Form),
             },
             Known::Present(seen) => {
                 if self.holds() {
