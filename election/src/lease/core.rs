@@ -111,6 +111,8 @@ pub(crate) struct Core {
     /// When the API last told the Lease's state.
     heard: Instant,
     watching: bool,
+    /// The watch has shown something: it begins with the Lease, if there is one.
+    shown: bool,
     /// What is known may be out of date: look before the next write.
     doubt: bool,
     /// A version that the watch showed during the call that is under way, and that cannot be ordered.
@@ -193,6 +195,7 @@ impl Core {
             changed: now,
             heard: now,
             watching: false,
+            shown: false,
             doubt: false,
             rumour: None,
             highest: Term::default(),

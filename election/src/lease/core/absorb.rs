@@ -27,8 +27,14 @@ impl Core {
                 self.leaving = true;
                 self.withdraw();
             }
-            Event::Watch(watching) => self.watching = watching,
-            Event::Shown(seen) => self.shown(now, seen),
+            Event::Watch(watching) => {
+                self.watching = watching;
+                self.shown = false;
+            }
+            Event::Shown(seen) => {
+                self.shown = true;
+                self.shown(now, seen);
+            }
             Event::Answered(answer) => {
                 let Some(call) = self.call.take() else {
                     unreachable!("an answer without a call");
@@ -98,7 +104,9 @@ impl Core {
         self.learn(now, seen);
         let (Purpose::Acquire(term) | Purpose::Renew(term)) = call.purpose else {
             let silence = call.purpose == Purpose::Look { silence: true };
-            return silence && self.watching && self.changed != before;
+            let missed = silence && self.watching && self.changed != before;
+            self.shown &= !missed;
+            return missed;
         };
         self.led_by(now, call, term);
         false

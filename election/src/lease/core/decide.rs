@@ -124,11 +124,12 @@ impl Core {
 
     /// When to look at the Lease, if nothing else is to be done. A leader that renews is heard of
     /// by the watch; when it is silent for longer, the watch may be broken. (A leader's clock may be
-    /// slower than this one, and its retry period longer.)
+    /// slower than this one, and its retry period longer.) Of a Lease that does not exist a watch
+    /// shows nothing when it begins.
     fn look(&self, now: Now) -> Plan {
         let silence = (self.timing.retry_period * 2).mul_f64(1.0 + self.timing.clock_drift);
         let patience = match &self.known {
-            _ if !self.watching => self.timing.retry_period,
+            _ if !(self.watching && self.shown) => self.timing.retry_period,
             Known::Present(seen) => silence.max(seen.record.duration / 3),
             _ => silence,
         };
