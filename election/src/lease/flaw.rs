@@ -8,7 +8,7 @@ pub(crate) enum Flaw {
     WritesWithoutVersion,
     /// Counts its lease from the answer instead of from the request.
     CountsFromTheAnswer,
-    /// Renews whatever the Lease says, also if another holds it by now.
+    /// Writes over whatever the Lease says once it has led, also if another holds it by now.
     RenewsUnchecked,
     /// Takes its own Lease up again without a new term.
     KeepsTheTerm,

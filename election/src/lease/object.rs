@@ -26,7 +26,7 @@ pub(crate) fn snapshot(lease: &Lease) -> Option<Snapshot> {
     Some(Snapshot {
         version: Version(lease.metadata.resource_version.clone()?),
         object: lease.metadata.uid.clone().unwrap_or_default(),
-        record: record(lease),
+        record: Box::new(record(lease)),
     })
 }
 

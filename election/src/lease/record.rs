@@ -58,7 +58,7 @@ pub(crate) struct Snapshot {
     pub(crate) version: Version,
     /// Its `metadata.uid`: a Lease that was deleted and made again is another one, whatever it says.
     pub(crate) object: String,
-    pub(crate) record: Record,
+    pub(crate) record: Box<Record>,
 }
 
 /// What the API gives each state of an object: its `resourceVersion`.

@@ -114,9 +114,10 @@ impl Core {
 
     /// This member's write for a spell of this term was done.
     fn led_by(&mut self, now: Instant, call: Pending, term: Term) {
-        let counted_from = match self.flaw {
-            Some(Flaw::CountsFromTheAnswer) => now,
-            _ => call.sent,
+        let counted_from = if self.flaw == Some(Flaw::CountsFromTheAnswer) {
+            now
+        } else {
+            call.sent
         };
         let until = counted_from + self.timing.renew_deadline;
         let goes_on = match call.purpose {

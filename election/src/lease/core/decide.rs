@@ -102,6 +102,7 @@ impl Core {
     /// From when on this member may take a Lease that does not name it.
     fn free_at(&self, now: Now, record: &Record) -> Instant {
         match (&record.holder, &record.claimant) {
+            _ if self.flaw == Some(Flaw::RenewsUnchecked) && self.wrote.is_some() => now.at,
             (Some(_), _) => self.expiry(now, record),
             // Nobody released it: somebody emptied it by hand, or made it after a deletion, and
             // the claimant may not know yet.
@@ -146,7 +147,9 @@ impl Core {
     /// those that nobody who lives has seen, too. (Every spell costs a write, so no term ever gets
     /// ahead of the versions.)
     fn next_term(&self, version: &Version, record: &Record) -> Term {
-        if let (Some(Flaw::KeepsTheTerm), Some(term), true) = (self.flaw, record.term, self.holds())
+        if self.flaw == Some(Flaw::KeepsTheTerm)
+            && self.holds()
+            && let Some(term) = record.term
         {
             return term;
         }
@@ -165,7 +168,7 @@ impl Core {
             overtaken: false,
         });
         let (version, before) = match &self.known {
-            Known::Present(seen) => (Some(seen.version.clone()), Some(seen.record.clone())),
+            Known::Present(seen) => (Some(seen.version.clone()), Some((*seen.record).clone())),
             _ => (None, None),
         };
         let unversioned = match purpose {
