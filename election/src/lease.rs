@@ -1,6 +1,7 @@
 //! The election by a Kubernetes Lease: a compare-and-swap, and no clock that is compared with another.
 
 mod api;
+mod cluster;
 mod config;
 mod core;
 mod flaw;
@@ -17,7 +18,7 @@ use tokio::{sync::watch::Receiver, sync::watch::Sender};
 use uuid::Uuid;
 
 use crate::{Election, Error, NodeId, Seat};
-use api::{LeaseApi, chain};
+use api::LeaseApi;
 pub use config::LeaseConfig;
 use core::Core;
 use flaw::Flaw;
@@ -132,8 +133,10 @@ impl Lease {
         })
     }
 
-    /// Takes part in the cluster that this process is configured for: by a kubeconfig (`KUBECONFIG`,
-    /// else `~/.kube/config`), else by the service account of its pod.
+    /// Takes part in the cluster that this process is configured for: the one that `KUBECONFIG`
+    /// names, else that of its pod's service account, else that of `~/.kube/config`.
+    ///
+    /// Where the process has no default TLS provider of rustls, ring becomes it.
     ///
     /// # Errors
     ///
@@ -141,20 +144,7 @@ impl Lease {
     /// server that is away is waited for by [`run`](Election::run).
     pub async fn connect(config: LeaseConfig) -> Result<Self, Error> {
         config.check()?;
-        let mut cluster = kube::Config::infer().await.map_err(|error| {
-            Error::Config(format!(
-                "no Kubernetes cluster is configured, by kubeconfig (KUBECONFIG or ~/.kube/config) or by the service account of a pod: {}",
-                chain(&error)
-            ))
-        })?;
-        // Retries are decided here, once.
-        cluster.default_retry = false;
-        let client = kube::Client::try_from(cluster).map_err(|error| {
-            Error::Config(format!(
-                "the configuration of the Kubernetes cluster cannot be used: {}",
-                chain(&error)
-            ))
-        })?;
+        let client = cluster::connect().await?;
         Self::new(client, config)
     }
 

@@ -66,9 +66,7 @@
 //!
 //! # Features
 //!
-//! - `kube`: `Lease`, by the crate kube. Its types appear in the constructor of that backend only.
-//!   rustls is built with the provider ring; a program that has another one in it, too, has to choose
-//!   by `CryptoProvider::install_default`, or rustls panics.
+//! - `kube`: `Lease`, by the crate kube, whose types appear in the constructor of that backend only.
 
 mod error;
 mod lead;

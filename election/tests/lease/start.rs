@@ -24,29 +24,39 @@ fn without_a_cluster_one_line_says_where_it_was_looked_for() {
         println!("told: {}", error.expect_err("there is no cluster"));
         return;
     }
-    let name = "start::without_a_cluster_one_line_says_where_it_was_looked_for";
-    let output = Command::new(std::env::current_exe().expect("it runs"))
-        .args(["--exact", name, "--nocapture"])
-        .env(CHILD, "1")
-        .env("KUBECONFIG", "/nowhere/kubeconfig")
-        .env_remove("KUBERNETES_SERVICE_HOST")
-        .output()
-        .expect("it runs");
-    let output = String::from_utf8_lossy(&output.stdout).into_owned();
-    let told: Vec<_> = output
-        .lines()
-        .filter(|line| line.contains("told: "))
-        .collect();
-    let [told] = told[..] else {
-        panic!("one line: {output}")
-    };
+    let nowhere = told(&[("HOME", "/nowhere")]);
     for part in [
         "no Kubernetes cluster is configured",
         "KUBECONFIG",
         "service account",
     ] {
-        assert!(told.contains(part), "{told}");
+        assert!(nowhere.contains(part), "{nowhere}");
     }
+    let no_file = told(&[("KUBECONFIG", "/nowhere/kubeconfig")]);
+    assert!(
+        no_file.contains("KUBECONFIG (/nowhere/kubeconfig) cannot be used"),
+        "{no_file}"
+    );
+}
+
+/// What a process with this environment is told.
+fn told(environment: &[(&str, &str)]) -> String {
+    let name = "start::without_a_cluster_one_line_says_where_it_was_looked_for";
+    let output = Command::new(std::env::current_exe().expect("it runs"))
+        .args(["--exact", name, "--nocapture"])
+        .env(CHILD, "1")
+        .env_remove("KUBECONFIG")
+        .env_remove("KUBERNETES_SERVICE_HOST")
+        .envs(environment.iter().copied())
+        .output()
+        .expect("it runs");
+    let output = String::from_utf8_lossy(&output.stdout).into_owned();
+    let mut told = output.lines().filter(|line| line.contains("told: "));
+    let one = told
+        .next()
+        .unwrap_or_else(|| panic!("nothing is told: {output}"));
+    assert!(told.next().is_none(), "one line: {output}");
+    one.to_owned()
 }
 
 #[tokio::test]
