@@ -19,6 +19,8 @@ mod follow;
 pub(crate) mod names;
 mod roster;
 mod selector;
+#[cfg(test)]
+mod tests;
 
 /// Members as the Kubernetes API names them: the endpoints of a Service, or pods.
 ///
@@ -39,6 +41,21 @@ mod selector;
 /// Each is returned once, until a watch stands again. A Service or a namespace that does not exist
 /// is no error, since the API itself does not tell it from one without endpoints: there are no
 /// members then, and the log says so once.
+///
+/// ```no_run
+/// use bellwether_discovery::{Discovery, Kubernetes, KubernetesConfig, Source};
+///
+/// # async fn watch() -> Result<(), bellwether_discovery::Error> {
+/// let config = KubernetesConfig::new(Source::Service("redis".into()), 6379);
+/// let mut discovery = Kubernetes::connect(config).await?;
+/// loop {
+///     match discovery.changed().await {
+///         Ok(members) => println!("there are {members:?}"),
+///         Err(error) => eprintln!("the last answer stands: {error}"),
+///     }
+/// }
+/// # }
+/// ```
 ///
 /// # What has to be permitted
 ///
@@ -70,8 +87,9 @@ pub struct Kubernetes {
 impl Kubernetes {
     /// By a client that is there already. Asks nothing yet.
     ///
-    /// Give it `default_retry: false`: with kube's own retries an API that answers 429 or 503 is
-    /// only seen as slow.
+    /// Give its configuration `default_retry: false`: with kube's own retries, an API that answers
+    /// 429 or 503 is only seen as slow. Where rustls is built with more than one TLS provider, the
+    /// process needs a default one before a client is made, or kube panics.
     ///
     /// # Errors
     ///
@@ -82,15 +100,18 @@ impl Kubernetes {
             .clone()
             .unwrap_or_else(|| client.default_namespace().to_owned());
         config.check(&namespace)?;
-        let query = format!("kubernetes://{namespace}/{}", config.source);
         let feed = feed(client, &config, &namespace);
-        Ok(Self {
-            query,
+        Ok(Self::fed(feed, config, &namespace))
+    }
+
+    fn fed(feed: Arc<dyn Feed>, config: KubernetesConfig, namespace: &str) -> Self {
+        Self {
+            query: format!("kubernetes://{namespace}/{}", config.source),
             follow: Follow::new(feed, &config),
-            roster: Roster::new(rules(&config, &namespace)),
+            roster: Roster::new(rules(&config, namespace)),
             config,
             oddity: None,
-        })
+        }
     }
 
     /// By the cluster that the process is in, or that kubectl would use: the file that

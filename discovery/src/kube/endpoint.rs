@@ -183,3 +183,6 @@ fn is_tcp(protocol: Option<&str>) -> bool {
 fn number(port: i32) -> Option<u16> {
     u16::try_from(port).ok().filter(|&port| port > 0)
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,7 +1,7 @@
 //! Who the members are, from all objects that are known: a pure core.
 #![deny(clippy::disallowed_methods)]
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use crate::kube::endpoint::{Endpoint, Host, State};
@@ -113,13 +113,9 @@ impl Roster {
     }
 
     fn with_those_who_leave(&mut self, mut present: Members, now: Instant) -> Members {
-        let absent: Vec<Member> = {
-            let here: BTreeMap<&str, ()> = present.iter().map(|m| (&*m.name, ())).collect();
-            let told = self.told.iter().flatten();
-            told.filter(|member| !here.contains_key(&*member.name))
-                .cloned()
-                .collect()
-        };
+        let here: BTreeSet<String> = present.iter().map(|member| member.name.clone()).collect();
+        let told = self.told.iter().flatten();
+        let absent = told.filter(|member| !here.contains(&member.name));
         let before = std::mem::take(&mut self.leaving);
         for member in absent {
             let until = match before.get(&member.name) {
@@ -128,7 +124,7 @@ impl Roster {
             };
             if now < until && present.len() < self.rules.max_members {
                 self.leaving.insert(member.name.clone(), until);
-                present.insert(member);
+                present.insert(member.clone());
             }
         }
         present
@@ -189,3 +185,6 @@ impl Rules {
         (endpoint.state, !preferred, endpoint)
     }
 }
+
+#[cfg(test)]
+mod tests;
