@@ -23,6 +23,8 @@ mod claim;
 mod dns;
 mod group;
 pub mod install;
+#[cfg(feature = "kube")]
+pub mod kube;
 mod lines;
 mod net;
 pub mod ports;
@@ -36,6 +38,8 @@ mod writer;
 
 pub use crate::dns::DnsServer;
 pub use crate::group::{Group, GroupOptions, Node};
+#[cfg(feature = "kube")]
+pub use crate::kube::KubeApi;
 pub use crate::lines::Lines;
 pub use crate::net::{Host, Network};
 pub use crate::process::{Process, Program};
