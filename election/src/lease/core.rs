@@ -105,6 +105,8 @@ pub(crate) struct Core {
     leaving: bool,
     /// The application resigned, and the Lease may still name this member.
     releasing: bool,
+    /// In whose favour it resigned.
+    successor: Option<NodeId>,
     known: Known,
     /// When what is known of the Lease last became different.
     changed: Instant,
@@ -191,6 +193,7 @@ impl Core {
             spoke: false,
             leaving: false,
             releasing: false,
+            successor: None,
             known: Known::Nothing,
             changed: now,
             heard: now,

@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    Term,
+    NodeId, Term,
     lease::{
         Flaw,
         core::{Core, Event, Failure, Known, Pending, Purpose, Seen, Spell},
@@ -18,14 +18,14 @@ impl Core {
             Event::Tick => {}
             Event::Intent { intent, spoke } => {
                 if intent.resignations != self.intent.resignations {
-                    self.withdraw();
+                    self.withdraw(intent.successor.clone());
                 }
                 self.intent = intent;
                 self.spoke = spoke;
             }
             Event::Leave => {
                 self.leaving = true;
-                self.withdraw();
+                self.withdraw(None);
             }
             Event::Watch(watching) => {
                 self.watching = watching;
@@ -51,10 +51,15 @@ impl Core {
         false
     }
 
-    fn withdraw(&mut self) {
+    fn withdraw(&mut self, successor: Option<NodeId>) {
+        // Who is named stays so until the Lease is given up: an application that resigned may resign
+        // again when it is told that nobody leads.
+        if successor.is_some() || !self.releasing {
+            self.successor = successor;
+        }
         let writing = self.call.is_some_and(|call| !call.purpose.is_look());
         self.spell = None;
-        self.releasing = writing || self.holds();
+        self.releasing |= writing || self.holds();
     }
 
     /// The watch may tell what is old already.

@@ -222,7 +222,7 @@ impl Core {
             term: Some(self.highest),
             claimant: None,
             card: Bytes::new(),
-            successor: self.intent.successor.as_ref().map(identity),
+            successor: self.successor.as_ref().map(identity),
         }
     }
 
