@@ -122,12 +122,17 @@ pub(crate) struct Core {
     highest: Term,
     spell: Option<Spell>,
     call: Option<Pending>,
-    /// When this member last sent a write that made or kept it the leader.
+    /// When this member last sent a write that makes or keeps it the leader.
     wrote: Option<Instant>,
+    /// Such writes of which it is not known yet whether they were done.
+    writes: Vec<Written>,
+    /// The latest time of day that this member wrote.
+    stamp: Option<Wall>,
     /// No call is made before this: a failure came.
     not_before: Instant,
-    /// Failures in a row.
+    /// Failures in a row, conflicts apart.
     failures: u32,
+    conflicts: u32,
     published: Leadership,
 }
 
@@ -144,6 +149,16 @@ enum Known {
 struct Spell {
     term: Term,
     until: Instant,
+}
+
+/// A write that makes or keeps its sender the leader, if it is done.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    /// The time of day that it wrote, which no other write of this member did.
+    stamp: Wall,
+    sent: Instant,
+    term: Term,
+    begins: bool,
 }
 
 /// The call that is under way.
@@ -205,8 +220,11 @@ impl Core {
             spell: None,
             call: None,
             wrote: None,
+            writes: Vec::new(),
+            stamp: None,
             not_before: now,
             failures: 0,
+            conflicts: 0,
             published: Leadership::Vacant,
         }
     }

@@ -22,6 +22,8 @@ pub(crate) enum Flaw {
     IgnoresRemaking,
     /// Takes a Lease that was deleted for one that nobody held.
     CreatesAtOnce,
+    /// Writes the time of day as its clock shows it, which may stand still.
+    StampsByTheClock,
     /// Leads on what it learnt of a write too late.
     LeadsOnLateAnswers,
 }

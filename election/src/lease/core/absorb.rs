@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use crate::{
-    NodeId, Term,
+    NodeId,
     lease::{
         Flaw,
-        core::{Core, Event, Failure, Known, Pending, Purpose, Seen, Spell},
+        core::{Core, Event, Failure, Known, Pending, Purpose, Seen, Spell, Written},
         record::{Snapshot, UNKNOWN},
     },
 };
@@ -59,6 +59,7 @@ impl Core {
         }
         let writing = self.call.is_some_and(|call| !call.purpose.is_look());
         self.spell = None;
+        self.writes.clear();
         self.releasing |= writing || self.holds();
     }
 
@@ -77,14 +78,13 @@ impl Core {
             if older == Some(true) {
                 return;
             }
-            // Who may lead does not stop on a rumour; who follows loses nothing by it, since it
-            // writes only upon the version that it believes in.
-            if older.is_none() && self.call.is_some() {
-                self.rumour = version.cloned();
+            // Who leads does not stop on a rumour: its next renewal finds out. Who follows loses
+            // nothing by it, since it writes only upon the version that it believes in.
+            if older.is_none() && self.spell.is_some() {
                 return;
             }
-            if older.is_none() && self.spell.is_some() {
-                self.doubt = true;
+            if older.is_none() && self.call.is_some() {
+                self.rumour = version.cloned();
                 return;
             }
         }
@@ -96,43 +96,52 @@ impl Core {
 
     /// Returns whether the watch has missed something.
     fn answered(&mut self, now: Instant, call: Pending, seen: Seen) -> bool {
-        self.failures = 0;
+        // To have looked before a write is no progress: a server may let us read, and never write.
+        if call.purpose != (Purpose::Look { silence: false }) {
+            (self.failures, self.conflicts) = (0, 0);
+        }
+        let rumour = self.rumour.take();
+        self.doubt = false;
         if call.overtaken && self.is_older(&seen) {
             return false;
         }
+        if let Seen::Present(seen) = &seen {
+            self.doubt = rumour.is_some_and(|rumour| rumour != seen.version);
+        }
         let before = self.changed;
-        let rumour = self.rumour.take();
-        self.doubt = match &seen {
-            Seen::Present(seen) => rumour.is_some_and(|rumour| rumour != seen.version),
-            Seen::Absent(_) => false,
-        };
         self.learn(now, seen);
-        let (Purpose::Acquire(term) | Purpose::Renew(term)) = call.purpose else {
-            let silence = call.purpose == Purpose::Look { silence: true };
-            let missed = silence && self.watching && self.changed != before;
-            self.shown &= !missed;
-            return missed;
-        };
-        self.led_by(now, call, term);
-        false
+        // The answer to a write is known by being that, whatever a server made of what was written.
+        if !call.purpose.is_look()
+            && self.holds()
+            && let Some(write) = self.writes.pop()
+        {
+            self.acknowledge(now, write);
+        }
+        let silence = call.purpose == Purpose::Look { silence: true };
+        let missed = silence && self.watching && self.changed != before;
+        self.shown &= !missed;
+        missed
     }
 
-    /// This member's write for a spell of this term was done.
-    fn led_by(&mut self, now: Instant, call: Pending, term: Term) {
+    /// A write was done, at some time after it was sent.
+    fn acknowledge(&mut self, now: Instant, write: Written) {
+        let goes_on = match self.spell {
+            Some(spell) => spell.term == write.term,
+            // A spell that ended meanwhile does not rise again: the application has been told.
+            None => write.begins && self.stands() && !self.releasing,
+        };
         let counted_from = if self.flaw == Some(Flaw::CountsFromTheAnswer) {
             now
         } else {
-            call.sent
+            write.sent
         };
-        let until = counted_from + self.timing.renew_deadline;
-        let goes_on = match call.purpose {
-            // A spell that ended meanwhile does not rise again: the application has been told.
-            Purpose::Renew(_) => self.spell.is_some_and(|spell| spell.term == term),
-            _ => self.stands() && !self.releasing,
-        };
-        let goes_on = goes_on || self.flaw == Some(Flaw::LeadsOnLateAnswers);
-        if goes_on && self.holds() {
-            self.spell = Some(Spell { term, until });
+        // Of writes upon one version, one is done.
+        self.writes.clear();
+        if goes_on || self.flaw == Some(Flaw::LeadsOnLateAnswers) {
+            self.spell = Some(Spell {
+                term: write.term,
+                until: counted_from + self.timing.renew_deadline,
+            });
         }
     }
 
@@ -162,9 +171,18 @@ impl Core {
             self.changed = now;
         }
         self.highest = self.highest.max(seen.record.term.unwrap_or_default());
+        let stamp = seen.record.renewed;
         self.known = Known::Present(seen);
-        if !self.holds() {
+        if self.holds() {
+            // That a write was done is as good from the watch, or from a look, as from its answer,
+            // which may have been lost.
+            let done = self.writes.iter().find(|write| Some(write.stamp) == stamp);
+            if let Some(write) = done.copied() {
+                self.acknowledge(now, write);
+            }
+        } else {
             self.releasing = false;
+            self.writes.clear();
             self.spell_is_lost();
         }
     }
@@ -196,18 +214,7 @@ impl Core {
     }
 
     fn failed(&mut self, now: Instant, call: Pending, failure: Failure) {
-        self.failures = self.failures.saturating_add(1);
-        let retry_period = self.timing.retry_period;
-        let stepped = (retry_period / 16 * 2u32.pow(self.failures.min(5) - 1)).min(retry_period);
-        let pause = match failure {
-            // What has changed is found out at once, if it was the first time.
-            Failure::Conflict if self.failures == 1 => Duration::ZERO,
-            Failure::Conflict => stepped,
-            Failure::Busy(Some(wanted)) => wanted.min(self.timing.renew_deadline),
-            Failure::Busy(None) | Failure::Lost => stepped.max(retry_period / 4),
-            Failure::Denied if self.spell.is_some() => retry_period,
-            Failure::Denied => retry_period * 10,
-        };
+        let pause = self.pause(failure);
         let pause = self.draw_out(pause);
         // What was waited for the answer counts; a refusal's wait begins with it.
         let from = match failure {
@@ -215,15 +222,56 @@ impl Core {
             _ => now,
         };
         self.not_before = now.max(from + pause);
+        let retry_period = self.timing.retry_period;
         if let Some(spell) = self.spell {
             // One more try has to fit into the lease.
             let last = spell.until.checked_sub(retry_period).unwrap_or(now);
             self.not_before = self.not_before.min(last.max(now + retry_period / 4));
         }
-        // Refused for now, and refused for good, leave what is known as it was.
-        let unsure = matches!(failure, Failure::Conflict | Failure::Lost);
-        if unsure && !call.purpose.is_look() {
-            self.doubt = true;
+        self.doubt |= self.is_unsure(call.purpose, failure);
+    }
+
+    /// For how long a failure makes this member wait.
+    fn pause(&mut self, failure: Failure) -> Duration {
+        let retry_period = self.timing.retry_period;
+        // A leader has no time to lose.
+        let longest = match self.spell {
+            Some(_) => retry_period / 4,
+            None => retry_period,
+        };
+        let stepped = |row: u32| (retry_period / 16 * 2u32.pow(row.min(5) - 1)).min(longest);
+        if failure == Failure::Conflict {
+            self.conflicts = self.conflicts.saturating_add(1);
+            self.failures = 0;
+            // What has changed is found out at once, if it was the first time.
+            return match self.conflicts {
+                1 => Duration::ZERO,
+                row => stepped(row),
+            };
+        }
+        self.failures = self.failures.saturating_add(1);
+        let pause = stepped(self.failures).max(retry_period / 4);
+        match failure {
+            Failure::Conflict | Failure::Lost => pause,
+            Failure::Busy(wanted) => {
+                let wanted = wanted.unwrap_or_default();
+                pause.max(wanted.min(self.timing.renew_deadline))
+            }
+            Failure::Denied if self.spell.is_some() => retry_period,
+            Failure::Denied => retry_period * 10,
+        }
+    }
+
+    /// Whether the Lease has to be looked at before the next write.
+    fn is_unsure(&self, purpose: Purpose, failure: Failure) -> bool {
+        match (purpose, failure) {
+            (Purpose::Look { .. }, _) => false,
+            (_, Failure::Conflict) => true,
+            // With or without it, the Lease names this member: the next one finds out.
+            (Purpose::Renew(_), Failure::Lost) => !self.holds(),
+            (_, Failure::Lost) => true,
+            // Refused for now, and refused for good, leave what is known as it was.
+            (_, Failure::Busy(_) | Failure::Denied) => false,
         }
     }
 
