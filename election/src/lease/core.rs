@@ -310,10 +310,19 @@ impl Core {
     fn expiry(&self, now: Now, record: &Record) -> Instant {
         if self.flaw == Some(Flaw::TrustsOtherClocks) {
             let age = now.wall - record.renewed.unwrap_or(0);
-            let left = record.duration.as_micros() as i64 - age;
+            let left = self.duration(record).as_micros() as i64 - age;
             return now.at + Duration::from_micros(left.max(0) as u64);
         }
-        self.changed + record.duration
+        self.changed + self.duration(record)
+    }
+
+    /// How long a Lease lasts that is not renewed: if it does not say so, as long as one's own.
+    fn duration(&self, record: &Record) -> Duration {
+        if record.duration.is_zero() {
+            self.timing.lease_duration
+        } else {
+            record.duration
+        }
     }
 
     fn end_spell_in_time(&mut self, now: Instant) {

@@ -108,7 +108,7 @@ impl Core {
             // Nobody released it: somebody emptied it by hand, or made it after a deletion, and
             // the claimant may not know yet.
             (None, Some(_)) if self.flaw != Some(Flaw::CreatesAtOnce) => {
-                self.changed + record.duration
+                self.changed + self.duration(record)
             }
             (None, _) => match &record.successor {
                 Some(successor) if !self.is_called(successor) => {
@@ -132,7 +132,7 @@ impl Core {
         let silence = (self.timing.retry_period * 2).mul_f64(1.0 + self.timing.clock_drift);
         let patience = match &self.known {
             _ if !(self.watching && self.shown) => self.timing.retry_period,
-            Known::Present(seen) => silence.max(seen.record.duration / 3),
+            Known::Present(seen) => silence.max(self.duration(&seen.record) / 3),
             _ => silence,
         };
         let at = self.heard + patience;
