@@ -3,9 +3,11 @@
 
 mod calls;
 mod clock;
+mod floods;
 mod foreign;
 mod judge;
 mod node;
+mod scenes;
 mod server;
 mod tests;
 mod trouble;
@@ -156,6 +158,8 @@ fn faults(world: &mut World, weather: Weather) -> Faults {
         repeated: often(rng),
         refused: often(rng),
         refusals,
+        every_second: false,
+        spares_reads: rng.u8(0..4) == 0,
         away: false,
         no_watch: false,
         lag: [0, 200, 5000][rng.usize(0..3)] * MS,

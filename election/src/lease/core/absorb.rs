@@ -57,6 +57,9 @@ impl Core {
         if successor.is_some() || !self.releasing {
             self.successor = successor;
         }
+        if self.flaw == Some(Flaw::LeadsOnAfterResignation) {
+            return;
+        }
         let writing = self.call.is_some_and(|call| !call.purpose.is_look());
         self.spell = None;
         self.writes.clear();
@@ -75,7 +78,7 @@ impl Core {
                 return;
             }
             let older = version.and_then(|version| version.is_before(&known.version));
-            if older == Some(true) {
+            if older == Some(true) && self.flaw != Some(Flaw::BelievesOldNews) {
                 return;
             }
             // Who leads does not stop on a rumour: its next renewal finds out. Who follows loses
@@ -118,7 +121,10 @@ impl Core {
             self.acknowledge(now, write);
         }
         let silence = call.purpose == Purpose::Look { silence: true };
-        let missed = silence && self.watching && self.changed != before;
+        let missed = silence
+            && self.watching
+            && self.changed != before
+            && self.flaw != Some(Flaw::NeverRewatches);
         self.shown &= !missed;
         missed
     }
@@ -215,7 +221,10 @@ impl Core {
 
     fn failed(&mut self, now: Instant, call: Pending, failure: Failure) {
         let pause = self.pause(failure);
-        let pause = self.draw_out(pause);
+        let mut pause = self.draw_out(pause);
+        if self.flaw == Some(Flaw::RetriesAtOnce) {
+            pause = Duration::ZERO;
+        }
         // What was waited for the answer counts; a refusal's wait begins with it.
         let from = match failure {
             Failure::Lost => call.sent,
@@ -282,6 +291,7 @@ impl Core {
 
     /// The application wants to lead, and has said so knowing that nobody does.
     pub(super) fn stands(&self) -> bool {
-        self.spoke && self.intent.candidacy.is_some() && !self.leaving
+        let spoke = self.spoke || self.flaw == Some(Flaw::CampaignsUnasked);
+        spoke && self.intent.candidacy.is_some() && !self.leaving
     }
 }

@@ -59,7 +59,9 @@ impl Core {
         let Snapshot {
             version, record, ..
         } = seen;
-        let unwanted = self.spoke && self.intent.candidacy.is_none();
+        let unwanted = self.spoke
+            && self.intent.candidacy.is_none()
+            && self.flaw != Some(Flaw::KeepsTheUnwanted);
         if self.releasing || self.leaving || (self.spell.is_none() && unwanted) {
             return Plan::Now(Purpose::Release);
         }
@@ -111,7 +113,9 @@ impl Core {
                 self.changed + self.duration(record)
             }
             (None, _) => match &record.successor {
-                Some(successor) if !self.is_called(successor) => {
+                Some(successor)
+                    if !self.is_called(successor) && self.flaw != Some(Flaw::IgnoresSuccessors) =>
+                {
                     self.changed + self.timing.retry_period
                 }
                 _ => now.at,
@@ -157,6 +161,7 @@ impl Core {
         let next = self.highest.next();
         match record.term {
             Some(_) => next,
+            None if self.flaw == Some(Flaw::ForgetsDeletedTerms) => next,
             None => next.max(Term(version.number().unwrap_or_default())),
         }
     }

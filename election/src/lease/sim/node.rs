@@ -27,6 +27,8 @@ pub(super) struct Node {
     pub(super) wake: Micros,
     /// Whether its application wants to lead.
     pub(super) stands: bool,
+    /// Its application answers that much later.
+    pub(super) slow_to_speak: Micros,
     /// Whether it may watch.
     pub(super) watches: bool,
     /// Calls and writes that it has sent, and the ticks of the present second.
@@ -60,6 +62,7 @@ impl Node {
             inbox: Vec::new(),
             wake: 0,
             stands: true,
+            slow_to_speak: 0,
             watches: true,
             calls: 0,
             writes: 0,

@@ -14,7 +14,7 @@ use super::{
     clock::Clock,
     foreign::Foreign,
     judge::Judge,
-    node::{CallId, Node},
+    node::{CallId, Node, Running},
     server::Server,
 };
 use crate::{
@@ -202,6 +202,10 @@ impl World {
         self.step(n, first);
         let pause = self.pause();
         self.later(pause, What::Speak(n, self.nodes[n].life));
+    }
+
+    pub(super) fn running(&mut self, n: usize) -> &mut Running {
+        self.nodes[n].running.as_mut().expect("it runs")
     }
 
     /// Ends a process without a word.
@@ -409,7 +413,8 @@ impl World {
         let begins = running.publish(leadership.clone(), order);
         self.judge(n, leadership, begins);
         if *leadership == Leadership::Vacant {
-            let (pause, life) = (self.pause(), self.nodes[n].life);
+            let pause = self.pause() + self.nodes[n].slow_to_speak;
+            let life = self.nodes[n].life;
             self.later(pause, What::Speak(n, life));
         }
     }
