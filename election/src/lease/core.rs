@@ -18,6 +18,7 @@ use crate::{
 
 mod absorb;
 mod decide;
+mod failed;
 #[cfg(test)]
 mod tests;
 

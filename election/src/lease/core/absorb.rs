@@ -1,12 +1,12 @@
 //! Takes facts in, without deciding anything that has to be done.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::{
     NodeId,
     lease::{
         Flaw,
-        core::{Core, Event, Failure, Known, Pending, Purpose, Seen, Spell, Written},
+        core::{Core, Event, Known, Pending, Purpose, Seen, Spell, Written},
         record::{Snapshot, UNKNOWN},
     },
 };
@@ -173,7 +173,8 @@ impl Core {
             self.releasing = false;
             return;
         };
-        if !self.is_as_known(&seen) {
+        let news = !self.is_as_known(&seen);
+        if news {
             self.changed = now;
         }
         self.highest = self.highest.max(seen.record.term.unwrap_or_default());
@@ -189,6 +190,10 @@ impl Core {
         } else {
             self.releasing = false;
             self.writes.clear();
+            if news && self.is_held() {
+                // A race that was lost is over.
+                self.conflicts = 0;
+            }
             self.spell_is_lost();
         }
     }
@@ -201,6 +206,10 @@ impl Core {
         };
         let same_object = known.object == seen.object;
         known.record == seen.record && (same_object || self.flaw == Some(Flaw::IgnoresRemaking))
+    }
+
+    fn is_held(&self) -> bool {
+        matches!(&self.known, Known::Present(known) if known.record.holder.is_some())
     }
 
     /// The Lease names another, or nobody. Only over a Lease that somebody emptied, or that was made
@@ -217,76 +226,6 @@ impl Core {
         if !(emptied && known.record.claimant.as_ref().is_some_and(ours)) {
             self.spell = None;
         }
-    }
-
-    fn failed(&mut self, now: Instant, call: Pending, failure: Failure) {
-        let pause = self.pause(failure);
-        let mut pause = self.draw_out(pause);
-        if self.flaw == Some(Flaw::RetriesAtOnce) {
-            pause = Duration::ZERO;
-        }
-        // What was waited for the answer counts; a refusal's wait begins with it.
-        let from = match failure {
-            Failure::Lost => call.sent,
-            _ => now,
-        };
-        self.not_before = now.max(from + pause);
-        let retry_period = self.timing.retry_period;
-        if let Some(spell) = self.spell {
-            // One more try has to fit into the lease.
-            let last = spell.until.checked_sub(retry_period).unwrap_or(now);
-            self.not_before = self.not_before.min(last.max(now + retry_period / 4));
-        }
-        self.doubt |= self.is_unsure(call.purpose, failure);
-    }
-
-    /// For how long a failure makes this member wait.
-    fn pause(&mut self, failure: Failure) -> Duration {
-        let retry_period = self.timing.retry_period;
-        // A leader has no time to lose.
-        let longest = match self.spell {
-            Some(_) => retry_period / 4,
-            None => retry_period,
-        };
-        let stepped = |row: u32| (retry_period / 16 * 2u32.pow(row.min(5) - 1)).min(longest);
-        if failure == Failure::Conflict {
-            self.conflicts = self.conflicts.saturating_add(1);
-            self.failures = 0;
-            // What has changed is found out at once, if it was the first time.
-            return match self.conflicts {
-                1 => Duration::ZERO,
-                row => stepped(row),
-            };
-        }
-        self.failures = self.failures.saturating_add(1);
-        let pause = stepped(self.failures).max(retry_period / 4);
-        match failure {
-            Failure::Conflict | Failure::Lost => pause,
-            Failure::Busy(wanted) => {
-                let wanted = wanted.unwrap_or_default();
-                pause.max(wanted.min(self.timing.renew_deadline))
-            }
-            Failure::Denied if self.spell.is_some() => retry_period,
-            Failure::Denied => retry_period * 10,
-        }
-    }
-
-    /// Whether the Lease has to be looked at before the next write.
-    fn is_unsure(&self, purpose: Purpose, failure: Failure) -> bool {
-        match (purpose, failure) {
-            (Purpose::Look { .. }, _) => false,
-            (_, Failure::Conflict) => true,
-            // With or without it, the Lease names this member: the next one finds out.
-            (Purpose::Renew(_), Failure::Lost) => !self.holds(),
-            (_, Failure::Lost) => true,
-            // Refused for now, and refused for good, leave what is known as it was.
-            (_, Failure::Busy(_) | Failure::Denied) => false,
-        }
-    }
-
-    /// The time, and up to a share of it more, so that members do not act in step.
-    pub(super) fn draw_out(&mut self, time: Duration) -> Duration {
-        time.mul_f64(1.0 + self.timing.jitter * self.random.f64())
     }
 
     /// The application wants to lead, and has said so knowing that nobody does.

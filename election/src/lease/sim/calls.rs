@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::{
     node::CallId,
-    world::{MS, Micros, Reach, What, World},
+    queue::{Reach, What},
+    world::{MS, Micros, World},
 };
 use crate::{
     Term,

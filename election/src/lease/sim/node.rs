@@ -3,11 +3,7 @@
 
 use std::time::Instant;
 
-use super::{
-    clock::Clock,
-    watch::Stream,
-    world::{Micros, Reach},
-};
+use super::{clock::Clock, queue::Reach, watch::Stream, world::Micros};
 use crate::{
     Leadership, NodeId, Participant, Rank, Seat, Term,
     lease::core::{Action, Core, Event, Now},
