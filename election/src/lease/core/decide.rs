@@ -184,8 +184,8 @@ impl Core {
         let record = match purpose {
             Purpose::Look { .. } => return Call::Read,
             Purpose::Form => return Call::Create(self.formed()),
-            Purpose::Acquire(term) => self.led(now, term, true, before),
-            Purpose::Renew(term) => self.led(now, term, false, before),
+            Purpose::Acquire(term) => self.led(now, term, true, &before),
+            Purpose::Renew(term) => self.led(now, term, false, &before),
             Purpose::Release => self.released(now, &before),
         };
         match version {
@@ -196,8 +196,8 @@ impl Core {
     }
 
     /// The Lease under this member, by which it begins or keeps a spell.
-    fn led(&mut self, now: Now, term: Term, begins: bool, before: Record) -> Record {
-        let stamp = self.stamp(now, &before);
+    fn led(&mut self, now: Now, term: Term, begins: bool, before: &Record) -> Record {
+        let stamp = self.stamp(now, before);
         self.wrote = Some(now.at);
         // What was sent earlier than this could not prolong anything any more.
         let renew_deadline = self.timing.renew_deadline;

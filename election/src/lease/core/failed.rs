@@ -66,14 +66,13 @@ impl Core {
 
     /// Whether the Lease has to be looked at before the next write.
     fn is_unsure(&self, purpose: Purpose, failure: Failure) -> bool {
-        match (purpose, failure) {
-            (Purpose::Look { .. }, _) => false,
-            (_, Failure::Conflict) => true,
-            // With or without it, the Lease names this member: the next one finds out.
-            (Purpose::Renew(_), Failure::Lost) => !self.holds(),
-            (_, Failure::Lost) => true,
+        match failure {
+            _ if purpose.is_look() => false,
+            Failure::Conflict => true,
+            // With or without a lost renewal, the Lease names this member: the next one finds out.
+            Failure::Lost => !(matches!(purpose, Purpose::Renew(_)) && self.holds()),
             // Refused for now, and refused for good, leave what is known as it was.
-            (_, Failure::Busy(_) | Failure::Denied) => false,
+            Failure::Busy(_) | Failure::Denied => false,
         }
     }
 
