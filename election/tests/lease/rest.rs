@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::group::{Group, LEASE, eventually, when};
 use bellwether_election::LeaseConfig;
+use bellwether_testkit::kube::Request;
 
 #[tokio::test]
 async fn at_rest_a_leader_writes_once_a_period_and_a_follower_does_nothing() {
@@ -18,14 +19,8 @@ async fn at_rest_a_leader_writes_once_a_period_and_a_follower_does_nothing() {
     let requests = group.api.requests();
     assert_eq!(group.judge(), 1);
     for (number, node) in group.nodes.iter().enumerate() {
-        let of_node = |request: &&bellwether_testkit::kube::Request| {
-            request.user.as_deref() == Some(&node.user.name)
-        };
-        let asked: Vec<_> = requests
-            .iter()
-            .filter(of_node)
-            .map(|one| one.what())
-            .collect();
+        let of_node = |request: &&Request| request.user.as_deref() == Some(&node.user.name);
+        let asked: Vec<_> = requests.iter().filter(of_node).map(Request::what).collect();
         if number == leader {
             let writes = asked.len() as f64;
             assert!(
