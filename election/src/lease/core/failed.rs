@@ -25,7 +25,7 @@ impl Core {
             let last = spell.until.checked_sub(retry_period).unwrap_or(now);
             self.not_before = self.not_before.min(last.max(now + retry_period / 4));
         }
-        self.doubt |= self.is_unsure(call.purpose, failure);
+        self.doubt |= self.is_unsure(call, failure);
     }
 
     /// Conflicts make a row of their own: an API that answers is not the one that was away.
@@ -65,12 +65,13 @@ impl Core {
     }
 
     /// Whether the Lease has to be looked at before the next write.
-    fn is_unsure(&self, purpose: Purpose, failure: Failure) -> bool {
+    fn is_unsure(&self, call: Pending, failure: Failure) -> bool {
         match failure {
-            _ if purpose.is_look() => false,
+            // What the watch showed meanwhile settles what became of a write.
+            _ if call.purpose.is_look() || call.overtaken => false,
             Failure::Conflict => true,
             // With or without a lost renewal, the Lease names this member: the next one finds out.
-            Failure::Lost => !(matches!(purpose, Purpose::Renew(_)) && self.holds()),
+            Failure::Lost => !(matches!(call.purpose, Purpose::Renew(_)) && self.holds()),
             // Refused for now, and refused for good, leave what is known as it was.
             Failure::Busy(_) | Failure::Denied => false,
         }
