@@ -266,7 +266,9 @@ async fn an_api_that_fails_half_of_the_time_is_followed_all_the_same() {
         api.add_fault(Fault::new(Act::Refuse(refusal)).chance(0.1, seed));
     }
     api.add_fault(Fault::new(Act::DropAfter).chance(0.1, 7));
-    let mut discovery = flock.discovery(service()).await;
+    let mut config = service();
+    config.max_retry_interval = SECOND / 10;
+    let mut discovery = flock.discovery(config).await;
     let mut outages = 0;
     for number in 0..8 {
         let expected = members(0..=number);
