@@ -10,6 +10,8 @@ mod roles;
 mod seen;
 mod selector;
 mod shell;
+#[cfg(test)]
+mod sim;
 
 use std::fmt;
 
@@ -94,7 +96,7 @@ pub use self::leader::{Announcement, Leader};
 ///
 /// # Permissions
 ///
-/// For a Service alone; with a role label also the second rule:
+/// For a Service alone the first rule; with a role label also the second:
 ///
 /// ```yaml
 /// kind: Role
@@ -104,7 +106,7 @@ pub use self::leader::{Announcement, Leader};
 ///   - apiGroups: [""]
 ///     resources: [services]
 ///     resourceNames: [redis-leader]
-///     verbs: [get, watch, patch]
+///     verbs: [list, watch, patch]
 ///   - apiGroups: [""]
 ///     resources: [pods]
 ///     verbs: [list, watch, patch]

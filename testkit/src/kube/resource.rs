@@ -84,6 +84,7 @@ pub(crate) static RESOURCES: [Resource; 6] = [
             "spec.hostNetwork",
             "status.phase",
             "status.podIP",
+            "status.podIPs",
             "status.nominatedNodeName",
         ],
     },
@@ -177,7 +178,7 @@ impl Resource {
         qualified(self.group, self.kind)
     }
 
-    /// The path of a collection, or of an object in it.
+    /// The path of a collection, or of an object in it. Without a namespace, of all namespaces.
     pub(crate) fn path(&self, namespace: &str, name: Option<&str>) -> String {
         let root = if self.group.is_empty() {
             "/api/"
@@ -185,7 +186,7 @@ impl Resource {
             "/apis/"
         };
         let mut path = format!("{root}{}", self.api_version());
-        if self.namespaced {
+        if self.namespaced && !namespace.is_empty() {
             path += &format!("/namespaces/{namespace}");
         }
         path += &format!("/{}", self.plural);
