@@ -50,10 +50,15 @@ async fn what_is_forgotten_is_listed_anew() {
     let api = &flock.api;
     nothing_until(&mut discovery, || api.watches().len() == 1).await;
     // Both by a watch that is told so and by one that begins too late.
+    api.forget_requests();
     api.expire_watches(|_| true);
     flock.slice("redis-a", "IPv4", &endpoints([1, 3]));
     assert_eq!(next(&mut discovery).await.unwrap(), members([1, 2, 3]));
     nothing_until(&mut discovery, || api.watches().len() == 1).await;
+    assert_eq!(
+        flock.asked(),
+        ["list endpointslices", "watch endpointslices"]
+    );
     let refuse = api.add_fault(Fault::new(Act::DropBefore));
     api.cut_watches(|_| true);
     next(&mut discovery).await.expect_err("the API is away");
