@@ -42,7 +42,7 @@ async fn a_watch_that_ends_or_is_cut_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn what_is_forgotten_is_listed_anew() {
-    let flock = Flock::new();
+    let flock = Flock::in_memory();
     flock.slice("redis-a", "IPv4", &endpoints([1]));
     flock.slice("redis-b", "IPv4", &endpoints([2]));
     let mut discovery = flock.discovery(service()).await;
