@@ -80,9 +80,13 @@ pub use self::leader::{Announcement, Leader};
 ///
 /// It is not created. Leave `spec.selector` out of its manifest: until the first leader it then
 /// points nowhere, and tools that apply manifests do not undo the announcement. Where a manifest has
-/// a selector, it is replaced. A headless Service (`clusterIP: None`) works too, but clients then see
-/// the change only when their DNS answer has expired. A Service of type ExternalName cannot work,
-/// which is told. If the Service does not exist, it is announced as soon as it does.
+/// a selector, it is replaced. A Service of type ExternalName cannot work, which is told. If the
+/// Service does not exist, it is announced as soon as it does.
+///
+/// A headless Service (`clusterIP: None`) works too, but clients then see the change only when their
+/// DNS answer has expired. Give it `ipFamilyPolicy: SingleStack` where the cluster is not dual stack:
+/// Kubernetes takes a headless Service without a selector for dual stack, and then refuses to let it
+/// have one.
 ///
 /// A pod that is not ready is named too, but receives no traffic unless the Service has
 /// `publishNotReadyAddresses`.

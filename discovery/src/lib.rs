@@ -42,8 +42,8 @@
 //! # Features
 //!
 //! - `dns`: `Dns`, by hickory-resolver.
-//! - `kube`: `Kubernetes` and `Announcer`, by kube. Which version of the API is compiled in is chosen by the final
-//!   program, by a feature of k8s-openapi; the ones used here are in every version.
+//! - `kube`: `Kubernetes` and `Announcer`, by kube. Which version of the API is compiled in is chosen
+//!   by the final program, by a feature of k8s-openapi; the ones used here are in every version.
 //!
 //! Without them the crate does no I/O.
 

@@ -279,7 +279,9 @@ async fn headless_services_work_and_external_names_do_not() {
     node.lead(5);
     node.says(&["ExternalName", "make it a ClusterIP"]);
     assert_eq!(patches(&api), 0);
-    api.put(&service(json!({"clusterIP": "None"}))).unwrap();
+    // Without a policy it would become dual stack, and no selector be accepted where that is not had.
+    let headless = json!({"clusterIP": "None", "ipFamilyPolicy": "SingleStack"});
+    api.put(&service(headless)).unwrap();
     node.is_announced(5);
     points_at(&api, "redis-1", 5);
 }
