@@ -18,7 +18,7 @@ mod feed;
 mod follow;
 pub(crate) mod names;
 mod roster;
-mod selector;
+pub(crate) mod selector;
 #[cfg(test)]
 mod tests;
 

@@ -2,8 +2,15 @@
 //! announcing stand, and with the faults that they must survive.
 //!
 //! [`KubeApi`] serves leases, endpointslices, pods, services, events and namespaces over TLS to
-//! users with bearer tokens. It is told apart in two: a front (TLS, users and what they may do, the
-//! record of requests, faults) and, behind it, a store of our own.
+//! users with bearer tokens. It has two parts: a front (TLS, users and what they may do, the record
+//! of requests, faults) and, behind it, a store of our own. Where `KUBEBUILDER_ASSETS` names a
+//! folder with `etcd` and `kube-apiserver`, the front stands before these instead, so that the same
+//! tests show whether our store behaves as the real one.
+//!
+//! What our store leaves out: admission beyond namespaces, most of the validation and defaults of
+//! pods and services, `managedFields` (owners are known, and conflicts of apply told, but lists are
+//! owned whole), protobuf and YAML, tables and partial metadata, and the controllers: nobody makes
+//! endpointslices of Services and pods, or runs pods.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -24,6 +31,8 @@
 mod access;
 mod apply;
 mod call;
+mod delete;
+mod direct;
 mod fault;
 mod front;
 mod gate;
@@ -31,48 +40,43 @@ mod link;
 mod list;
 mod memory;
 mod names;
+mod owners;
 mod patch;
+mod real;
 mod record;
 mod reply;
 mod resource;
+mod rules;
 mod selector;
 mod shape;
 mod status;
 mod store;
+mod thread;
 mod tls;
 mod watch;
 mod watches;
 mod write;
 
+use std::path::Path;
 use std::sync::Arc;
-use std::sync::mpsc as std_mpsc;
-use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::Instant;
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::Result;
 use base64::Engine;
 use base64::prelude::BASE64_STANDARD;
-use http::{Method, Uri};
-use hyper::body::Bytes;
-use serde_json::{Value, json};
-use tokio::runtime::Handle;
-use tokio::sync::oneshot;
 
 pub use self::access::{Access, User};
 pub use self::fault::{Act, Fault, FaultId, Refusal};
 pub use self::link::Link;
 pub use self::record::Request;
 
-use self::call::Call;
 use self::front::Front;
 use self::memory::Memory;
-use self::reply::Payload;
-use self::resource::Resource;
+use self::real::Real;
+use self::reply::Backend;
+use self::thread::Thread;
 use self::tls::Identity;
 use self::watches::Mood;
-
-/// How long a direct access may take.
-const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A Kubernetes API on a free port of 127.0.0.1, with users, a record of requests, and faults.
 ///
@@ -81,46 +85,70 @@ const PATIENCE: Duration = Duration::from_secs(60);
 #[derive(Debug)]
 pub struct KubeApi {
     front: Arc<Front>,
-    memory: Arc<Memory>,
+    behind: Behind,
     identity: Identity,
     link: Link,
-    runtime: Handle,
-    stop: Option<oneshot::Sender<()>>,
-    thread: Option<JoinHandle<()>>,
+    thread: Thread,
+}
+
+/// What is behind the front.
+#[derive(Debug)]
+enum Behind {
+    Memory(Arc<Memory>),
+    Real(Real),
 }
 
 impl KubeApi {
-    /// Starts one with the namespace `default` and no other object.
+    /// Starts one with the namespace `default` and no other object, on a real API server if
+    /// `KUBEBUILDER_ASSETS` names one. (That has namespaces and a Service `kubernetes` of its own.)
+    ///
+    /// # Errors
+    ///
+    /// When no port is free, the system refuses sockets, or the real server does not start.
+    pub fn start() -> Result<Self> {
+        Self::start_on(real::assets().as_deref())
+    }
+
+    /// Starts one on our own store in any case, for tests of what only that can do.
     ///
     /// # Errors
     ///
     /// When no port is free, or the system refuses sockets.
-    pub fn start() -> Result<Self> {
-        let runtime = tokio::runtime::Builder::new_current_thread()
-            .enable_all()
-            .build()?;
-        let memory = Arc::new(Memory::default());
-        let front = Arc::new(Front::new(Arc::clone(&memory) as _));
+    pub fn start_in_memory() -> Result<Self> {
+        Self::start_on(None)
+    }
+
+    fn start_on(assets: Option<&Path>) -> Result<Self> {
+        let thread = Thread::start()?;
+        let (behind, backend): (_, Arc<dyn Backend>) = match assets {
+            Some(assets) => {
+                let real = Real::borrow(assets, &thread.runtime)?;
+                (Behind::Real(real.clone()), Arc::new(real))
+            }
+            None => {
+                let memory = Arc::new(Memory::default());
+                (Behind::Memory(Arc::clone(&memory)), memory)
+            }
+        };
+        let front = Arc::new(Front::new(backend));
         let identity = Identity::new()?;
         let tls = Arc::clone(&identity.server);
-        let link = Link::open(runtime.handle(), Arc::clone(&front), tls)?;
-        let handle = runtime.handle().clone();
-        let (stop, stopped) = oneshot::channel::<()>();
-        let thread = std::thread::spawn(move || {
-            // Either the stop was asked for, or the value that could ask is gone.
-            let _ = runtime.block_on(stopped);
-        });
+        let link = Link::open(&thread.runtime, Arc::clone(&front), tls)?;
         let api = Self {
             front,
-            memory,
+            behind,
             identity,
             link,
-            runtime: handle,
-            stop: Some(stop),
-            thread: Some(thread),
+            thread,
         };
         api.add_namespace("default")?;
         Ok(api)
+    }
+
+    /// Whether a real API server is behind it.
+    #[must_use]
+    pub fn is_real(&self) -> bool {
+        matches!(self.behind, Behind::Real(_))
     }
 
     /// The URL of the API.
@@ -197,7 +225,7 @@ impl KubeApi {
     /// When no port is free.
     pub fn new_link(&self) -> Result<Link> {
         let tls = Arc::clone(&self.identity.server);
-        Link::open(&self.runtime, Arc::clone(&self.front), tls)
+        Link::open(&self.thread.runtime, Arc::clone(&self.front), tls)
     }
 
     /// Sets a fault, beside those that are set.
@@ -226,6 +254,14 @@ impl KubeApi {
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.front.record.all()
+    }
+
+    /// As [`requests`](Self::requests), of those that came at or after an instant.
+    #[must_use]
+    pub fn requests_since(&self, then: Instant) -> Vec<Request> {
+        let mut requests = self.requests();
+        requests.retain(|request| request.at >= then);
+        requests
     }
 
     /// Forgets the requests so far.
@@ -265,206 +301,48 @@ impl KubeApi {
         self.front.watches.set(Mood::Flowing, which);
     }
 
-    /// Makes all running watches that allow bookmarks get one now.
+    /// Makes all running watches that allow bookmarks get one now, instead of each minute.
+    ///
+    /// # Panics
+    ///
+    /// On a real API server, which takes no such orders.
     pub fn bookmark(&self) {
-        self.memory.bookmark();
+        self.memory().bookmark();
     }
 
-    /// Forgets the history, so that a watch from an older version meets 410.
+    /// Forgets the history, so that a watch from an older version meets 410. Running watches go on.
+    ///
+    /// # Panics
+    ///
+    /// On a real API server, which takes no such orders.
     pub fn compact(&self) {
-        self.memory.store().compact();
+        self.memory().store().compact();
     }
 
-    /// Creates a namespace, unless it exists.
-    ///
-    /// # Errors
-    ///
-    /// When it has no valid name.
-    pub fn add_namespace(&self, name: &str) -> Result<()> {
-        let namespace =
-            json!({"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": name}});
-        self.put(&namespace).map(drop)
-    }
-
-    /// Creates an object, or replaces it whatever its version; with its status, which clients
-    /// write separately. Faults and permissions do not touch this, and it is not recorded.
-    ///
-    /// # Errors
-    ///
-    /// When the server refuses it.
-    pub fn put(&self, object: &Value) -> Result<Value> {
-        let resource = resource_of(object)?;
-        let namespace = object["metadata"]["namespace"]
-            .as_str()
-            .unwrap_or("default");
-        let name = object["metadata"]["name"]
-            .as_str()
-            .context("it has no name")?;
-        if self.object(resource.plural, namespace, name)?.is_some() {
-            return self.update(resource.plural, namespace, name, |live| {
-                let version = live["metadata"]["resourceVersion"].clone();
-                *live = object.clone();
-                live["metadata"]["resourceVersion"] = version;
-            });
-        }
-        let path = resource.path(namespace, None);
-        let created = self.done(&Method::POST, &path, object)?;
-        self.put_status(resource, &created, object.get("status"))
-    }
-
-    /// Changes an object, as [`put`](Self::put) does.
-    ///
-    /// # Errors
-    ///
-    /// When it does not exist, or the server refuses what came of it.
-    pub fn update(
-        &self,
-        plural: &str,
-        namespace: &str,
-        name: &str,
-        mut change: impl FnMut(&mut Value),
-    ) -> Result<Value> {
-        let resource = resource_named(plural)?;
-        let path = resource.path(namespace, Some(name));
-        loop {
-            let live = self.object(plural, namespace, name)?;
-            let live = live.with_context(|| format!("there is no {plural} {name}"))?;
-            let mut object = live.clone();
-            change(&mut object);
-            let (code, answer) = self.call(&Method::PUT, &path, &object)?;
-            match code {
-                200 => return self.put_status(resource, &answer, object.get("status")),
-                // Somebody else was faster.
-                409 => {}
-                _ => bail!("{path} cannot be updated: {}", answer["message"]),
-            }
+    fn memory(&self) -> &Memory {
+        match &self.behind {
+            Behind::Memory(memory) => memory,
+            Behind::Real(_) => panic!("only our own store can do that; see KubeApi::is_real"),
         }
     }
 
-    /// Whether an object is there, and what it is.
-    ///
-    /// # Errors
-    ///
-    /// When the server does not know such a resource.
-    pub fn object(&self, plural: &str, namespace: &str, name: &str) -> Result<Option<Value>> {
-        let path = resource_named(plural)?.path(namespace, Some(name));
-        let (code, answer) = self.call(&Method::GET, &path, &Value::Null)?;
-        match code {
-            200 => Ok(Some(answer)),
-            404 => Ok(None),
-            _ => bail!("{path} cannot be read: {}", answer["message"]),
-        }
-    }
-
-    /// All objects of a resource in a namespace.
-    ///
-    /// # Errors
-    ///
-    /// When the server does not know such a resource.
-    pub fn objects(&self, plural: &str, namespace: &str) -> Result<Vec<Value>> {
-        let path = resource_named(plural)?.path(namespace, None);
-        let list = self.done(&Method::GET, &path, &Value::Null)?;
-        Ok(list["items"].as_array().cloned().unwrap_or_default())
-    }
-
-    /// Deletes an object at once, without grace. Says whether it was there.
-    ///
-    /// # Errors
-    ///
-    /// When the server refuses.
-    pub fn remove(&self, plural: &str, namespace: &str, name: &str) -> Result<bool> {
-        self.delete(plural, namespace, name, &json!({"gracePeriodSeconds": 0}))
-    }
-
-    /// Deletes an object as `kubectl delete` does: a pod on a node stays, with deletionTimestamp
-    /// set, until it is [`remove`](Self::remove)d. Says whether it was there.
-    ///
-    /// # Errors
-    ///
-    /// When the server refuses.
-    pub fn terminate(&self, plural: &str, namespace: &str, name: &str) -> Result<bool> {
-        self.delete(plural, namespace, name, &json!({}))
-    }
-
-    fn delete(&self, plural: &str, namespace: &str, name: &str, options: &Value) -> Result<bool> {
-        let path = resource_named(plural)?.path(namespace, Some(name));
-        let (code, answer) = self.call(&Method::DELETE, &path, options)?;
-        match code {
-            200 => Ok(true),
-            404 => Ok(false),
-            _ => bail!("{path} cannot be deleted: {}", answer["message"]),
-        }
-    }
-
-    fn put_status(
-        &self,
-        resource: &Resource,
-        object: &Value,
-        status: Option<&Value>,
-    ) -> Result<Value> {
-        match status {
-            Some(status) if resource.has_status && object["status"] != *status => {
-                let mut object = object.clone();
-                object["status"] = status.clone();
-                let metadata = &object["metadata"];
-                let namespace = metadata["namespace"].as_str().unwrap_or_default();
-                let name = metadata["name"].as_str().unwrap_or_default();
-                let path = format!("{}/status", resource.path(namespace, Some(name)));
-                self.done(&Method::PUT, &path, &object)
-            }
-            _ => Ok(object.clone()),
-        }
-    }
-
-    fn done(&self, method: &Method, path: &str, body: &Value) -> Result<Value> {
-        let (code, answer) = self.call(method, path, body)?;
-        let is_done = (200..300).contains(&code);
-        ensure!(is_done, "{method} {path}: {code}: {}", answer["message"]);
-        Ok(answer)
-    }
-
-    /// Asks the backend, past the front.
-    fn call(&self, method: &Method, path: &str, body: &Value) -> Result<(u16, Value)> {
-        let body = match body {
-            Value::Null => Bytes::new(),
-            body => body.to_string().into(),
-        };
-        let uri: Uri = path
-            .parse()
-            .with_context(|| format!("{path:?} is no path"))?;
-        let call = Call::bare(method, &uri, body);
-        let (answer, answered) = std_mpsc::sync_channel(1);
-        let backend = Arc::clone(&self.front.backend);
-        self.runtime.spawn(async move {
-            // Who asked may have stopped waiting.
-            let _ = answer.send(backend.answer(call).await);
-        });
-        let reply = answered.recv_timeout(PATIENCE).context("no answer")?;
-        let Payload::Whole(bytes) = reply.body else {
-            bail!("{path} is answered by a watch");
-        };
-        let code = reply.code.as_u16();
-        Ok((code, serde_json::from_slice(&bytes)?))
+    fn restart(&mut self) -> Result<()> {
+        self.thread.end();
+        self.thread = Thread::start()?;
+        Ok(())
     }
 }
 
 impl Drop for KubeApi {
     fn drop(&mut self) {
-        self.stop = None;
-        if let Some(thread) = self.thread.take()
-            && thread.join().is_err()
-        {
-            eprintln!("the Kubernetes API on {} has panicked", self.link.address());
+        if let Behind::Real(real) = &self.behind {
+            let real = real.clone();
+            // The next test gets it empty, and nothing of this one may come late into it: what is
+            // delayed or hangs ends with its thread.
+            match self.restart().and_then(|()| self.empty()) {
+                Ok(()) => real.give_back(),
+                Err(error) => eprintln!("the real API server is not used again: {error:#}"),
+            }
         }
     }
-}
-
-fn resource_of(object: &Value) -> Result<&'static Resource> {
-    let text = |field: &str| object[field].as_str().unwrap_or_default();
-    let (version, kind) = (text("apiVersion"), text("kind"));
-    Resource::of_kind(version, kind).with_context(|| format!("{version} {kind} is not served"))
-}
-
-fn resource_named(plural: &str) -> Result<&'static Resource> {
-    Resource::named(plural).with_context(|| format!("{plural} are not served"))
 }

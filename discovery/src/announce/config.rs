@@ -3,6 +3,7 @@ use std::time::Duration;
 
 use crate::Error;
 use crate::announce::names;
+use crate::kube::selector;
 
 /// What stands for the pod's name in a selector.
 pub(super) const POD: &str = "{pod}";
@@ -41,10 +42,10 @@ pub struct AnnouncerConfig {
     /// While the API fails, try again after pauses that double, with jitter, from 100 ms up to this.
     /// Default: 2 s.
     pub max_retry_interval: Duration,
-    /// Try again after this, with jitter, what the API refuses for reasons that only people can
-    /// change, such as a missing permission. Default: 10 s. At least `max_retry_interval`. The API
-    /// may ask for a pause up to six times as long.
-    pub refused_interval: Duration,
+    /// While the API refuses for reasons that only people can change, such as a missing permission,
+    /// try again after pauses that double, with jitter, from 100 ms up to this. Default: 10 s. At
+    /// least `max_retry_interval`. The API may ask for a pause up to six times as long.
+    pub max_refused_interval: Duration,
     /// What someone else has changed is put back at once, and if it is changed again and again,
     /// after pauses that double from 1 s up to this, so that two controllers do not fight without
     /// measure. Default: 30 s. Twice as long without a change ends the fight.
@@ -83,7 +84,7 @@ impl AnnouncerConfig {
             timeout: Duration::from_secs(5),
             reread: Duration::from_secs(30),
             max_retry_interval: Duration::from_secs(2),
-            refused_interval: Duration::from_secs(10),
+            max_refused_interval: Duration::from_secs(10),
             max_repair_interval: Duration::from_secs(30),
         }
     }
@@ -150,10 +151,12 @@ impl AnnouncerConfig {
                 ));
             }
         }
-        if self.refused_interval < self.max_retry_interval || self.refused_interval > MAX_TIME {
+        if self.max_refused_interval < self.max_retry_interval
+            || self.max_refused_interval > MAX_TIME
+        {
             return Err(format!(
-                "refused_interval ({:?}) must be between max_retry_interval ({:?}) and {MAX_TIME:?}",
-                self.refused_interval, self.max_retry_interval
+                "max_refused_interval ({:?}) must be between max_retry_interval ({:?}) and {MAX_TIME:?}",
+                self.max_refused_interval, self.max_retry_interval
             ));
         }
         Ok(())
@@ -189,22 +192,26 @@ impl RoleLabel {
                 "role_label's primary and replica are both {value:?}"
             ));
         }
-        if self.pods.trim().is_empty() {
-            return Err(
-                "role_label's pods must not be empty: it would match every pod of the \
-                        namespace"
-                    .into(),
-            );
-        }
-        if self.pods.contains(self.key.as_str()) {
+        let pods = &self.pods;
+        selector::check(pods).map_err(|why| format!("role_label's pods {pods:?}: {why}"))?;
+        if keys(pods).any(|key| key == self.key) {
             return Err(format!(
-                "role_label's pods ({:?}) must not contain its key ({:?}): pods would leave the \
+                "role_label's pods {pods:?} must not contain its key {:?}: pods would leave the \
                  selection as they are labelled",
-                self.pods, self.key
+                self.key
             ));
         }
         Ok(())
     }
+}
+
+/// The keys of a label selector that is well formed.
+fn keys(selector: &str) -> impl Iterator<Item = &str> {
+    let ends = |char: char| "=!( ".contains(char);
+    selector.split(',').filter_map(move |requirement| {
+        let text = requirement.trim().trim_start_matches('!');
+        text.split(ends).next()
+    })
 }
 
 fn good(
@@ -271,6 +278,14 @@ mod tests {
                 of_role(|role| role.pods = "bellwether.dev/role=primary".into()),
                 "must not contain its key",
             ),
+            (
+                of_role(|role| role.pods = "app, !bellwether.dev/role".into()),
+                "must not contain its key",
+            ),
+            (
+                of_role(|role| role.pods = "app==,=".into()),
+                "role_label's pods \"app==,=\": ",
+            ),
         ] {
             assert!(said.contains(field), "{said}");
             assert!(!said.contains('\n'), "{said}");
@@ -309,8 +324,8 @@ mod tests {
             assert!(said.starts_with(field), "{said}");
         }
         assert_eq!(
-            complaint(|c| c.refused_interval = second),
-            "refused_interval (1s) must be between max_retry_interval (2s) and 86400s"
+            complaint(|c| c.max_refused_interval = second),
+            "max_refused_interval (1s) must be between max_retry_interval (2s) and 86400s"
         );
     }
 }

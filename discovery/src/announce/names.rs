@@ -1,9 +1,10 @@
 //! What Kubernetes allows as names, label keys and label values. An error says what is allowed.
 
+use crate::kube::names::{is_label, is_subdomain};
+
 /// A Service's or a namespace's name: a label of DNS.
 pub(super) fn dns_label(text: &str) -> Result<(), &'static str> {
-    let inner = |byte: u8| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'-';
-    if text.len() <= 63 && text.bytes().all(inner) && has_ends(text) {
+    if is_label(text) {
         return Ok(());
     }
     Err("1 to 63 lower-case letters, digits and '-', with a letter or digit at both ends")
@@ -15,10 +16,7 @@ pub(super) fn key(text: &str) -> Result<(), &'static str> {
         Some((prefix, name)) => (Some(prefix), name),
         None => (None, text),
     };
-    let prefixed = prefix.is_none_or(|prefix| {
-        prefix.len() <= 253 && prefix.split('.').all(|part| dns_label(part).is_ok())
-    });
-    if prefixed && !name.is_empty() && value(name).is_ok() {
+    if prefix.is_none_or(is_subdomain) && !name.is_empty() && value(name).is_ok() {
         return Ok(());
     }
     Err(

@@ -74,8 +74,11 @@ impl<'a, S: Subject> Shell<'a, S> {
             })),
             (Some(Call::Write(write)), _) => Event::Wrote(write.await),
             (None, Some(watch)) => {
-                let event = watch.next().await;
-                return event.unwrap_or(Event::Unwatched(Ok(())));
+                let event = watch.next().await.unwrap_or(Event::Unwatched(Ok(())));
+                if matches!(event, Event::Unwatched(_)) {
+                    self.watch = None;
+                }
+                return event;
             }
             (None, None) => std::future::pending().await,
         };

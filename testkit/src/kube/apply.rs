@@ -1,241 +1,80 @@
-//! Server-side apply: who owns which field, and whose word counts.
-//!
-//! Simplified in two ways: a list is one field, whatever its elements, and the owners are not shown
-//! in `managedFields`.
+//! Server-side apply as a request: what is wanted is merged by field into what is there.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::status::Failure;
+use super::shape;
+use super::status::{Cause, Failure};
+use super::store::Store;
+use super::write::{Outcome, Write};
 
-type Path = Vec<String>;
-
-/// Which fields of one object each manager owns.
-#[derive(Debug, Clone, Default)]
-pub(crate) struct Owners(BTreeMap<Manager, BTreeSet<Path>>);
-
-/// Who writes, and whether by applying or by other writes: the same name is two managers then.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Manager {
-    name: String,
-    applies: bool,
-}
-
-impl Owners {
-    /// Notes a write that is no apply: what it changed is the writer's.
-    pub(crate) fn written(&mut self, by: &str, before: Option<&Value>, after: &Value) {
-        let old = before.map(fields).unwrap_or_default();
-        let new = fields(after);
-        let changed = |(path, value): &(&Path, &Value)| old.get(*path) != Some(*value);
-        let changed: BTreeSet<Path> = new.iter().filter(changed).map(|(p, _)| p.clone()).collect();
-        for owned in self.0.values_mut() {
-            owned.retain(|path| new.contains_key(path) && !changed.contains(path));
+impl Store {
+    /// PATCH by apply. A missing object is created.
+    pub(crate) fn apply(&mut self, write: &Write<'_>) -> Outcome {
+        let (resource, name) = (write.resource, &write.target.name);
+        let by = write.call.parameter("fieldManager");
+        if by.is_empty() {
+            let cause = Cause::required("fieldManager", "is required for apply patch");
+            return Err(Failure::invalid_options("PatchOptions", &[cause]));
         }
-        let manager = Manager {
-            name: by.into(),
-            applies: false,
+        let wanted = wanted(write)?;
+        let key = write.key(name);
+        let live = self.get(&key);
+        let base = live.as_deref().cloned().unwrap_or_else(|| json!({}));
+        let force = write.call.flag("force");
+        let before = self.owners.get(&key).cloned().unwrap_or_default();
+        let (mut object, owners) = before.apply(by, &base, &wanted, force)?;
+        // What is the system's is not merged by field; a version, if given, is a precondition.
+        object["apiVersion"] = wanted["apiVersion"].clone();
+        object["kind"] = wanted["kind"].clone();
+        for field in ["name", "namespace", "resourceVersion", "uid"] {
+            if let Some(value) = wanted["metadata"].get(field) {
+                object["metadata"][field] = value.clone();
+            }
+        }
+        let object = shape::typed(resource, object).map_err(|why| Failure::bad_request(&why))?;
+        let (code, answer) = match &live {
+            Some(live) => self.replace(write, &key, live, object)?,
+            None => self.insert_by_update(write, name, object)?,
         };
-        self.0.entry(manager).or_default().extend(changed);
-        self.0.retain(|_, owned| !owned.is_empty());
-    }
-
-    /// The object as it is after `by` applied `wanted`, and who owns what then.
-    ///
-    /// # Errors
-    ///
-    /// 409 if another manager owns a field of which `wanted` says something else, unless forced.
-    pub(crate) fn apply(
-        &self,
-        by: &str,
-        live: &Value,
-        wanted: &Value,
-        force: bool,
-    ) -> Result<(Value, Self), Failure> {
-        let me = Manager {
-            name: by.into(),
-            applies: true,
+        if write.is_dry() || owners == before {
+            return Ok((code, answer));
+        }
+        self.owners.insert(key.clone(), owners);
+        // A real server keeps the owners in the object, so that even a change of these is a write.
+        let is_unchanged = live.is_some_and(|live| Arc::ptr_eq(&live, &answer));
+        let answer = if is_unchanged {
+            let stored = self.commit(&key, Some(Value::clone(&answer)));
+            stored.expect("an object was written")
+        } else {
+            answer
         };
-        let is = fields(live);
-        let shall = fields(wanted);
-        let differs = |path: &Path| is.get(path) != shall.get(path);
-        let conflicts: Vec<(&Manager, &Path)> = self
-            .0
-            .iter()
-            .filter(|(manager, _)| **manager != me)
-            .flat_map(|(manager, owned)| owned.iter().map(move |path| (manager, path)))
-            .filter(|(_, path)| shall.contains_key(*path) && differs(path))
-            .collect();
-        if !conflicts.is_empty() && !force {
-            let version = wanted["apiVersion"].as_str().unwrap_or_default();
-            return Err(conflict(&conflicts, version));
-        }
-        let mut owners = self.clone();
-        for (_, owned) in owners.0.iter_mut().filter(|(manager, _)| **manager != me) {
-            owned.retain(|path| !shall.contains_key(path) || !differs(path));
-        }
-        let before = owners.0.remove(&me).unwrap_or_default();
-        let mut object = live.clone();
-        // What it applied before and does not now, goes, unless somebody else wants it too.
-        let kept = |path: &Path| owners.0.values().any(|owned| owned.contains(path));
-        for path in before.iter().filter(|path| !shall.contains_key(*path)) {
-            if !kept(path) {
-                remove(&mut object, path);
-            }
-        }
-        for (path, value) in &shall {
-            set(&mut object, path, value.clone());
-        }
-        owners.0.insert(me, shall.into_keys().collect());
-        owners.0.retain(|_, owned| !owned.is_empty());
-        Ok((object, owners))
+        Ok((code, answer))
     }
 }
 
-fn conflict(conflicts: &[(&Manager, &Path)], version: &str) -> Failure {
-    let told: Vec<_> = conflicts
-        .iter()
-        .map(|(manager, path)| {
-            let using = if manager.applies {
-                String::new()
-            } else {
-                format!(" using {version}")
-            };
-            let manager = &manager.name;
-            (
-                format!("conflict with {manager:?}{using}"),
-                format!(".{}", path.join(".")),
-            )
-        })
-        .collect();
-    let causes: Vec<_> = told
-        .iter()
-        .map(|(who, field)| {
-            json!({"reason": "FieldManagerConflict", "message": who, "field": field})
-        })
-        .collect();
-    let count = told.len();
-    let list: Vec<_> = told
-        .iter()
-        .map(|(who, field)| format!("{who}: {field}"))
-        .collect();
-    let message = if count == 1 {
-        format!("Apply failed with 1 conflict: {}", list[0])
-    } else {
-        format!("Apply failed with {count} conflicts: {}", list.join("\n- "))
-    };
-    Failure::new(409, "Conflict", &message, json!({"causes": causes}))
-}
-
-/// Every field that can be owned, with its value.
-fn fields(object: &Value) -> BTreeMap<Path, Value> {
-    fn walk(value: &Value, path: &Path, into: &mut BTreeMap<Path, Value>) {
-        match value.as_object() {
-            Some(map) => {
-                for (key, value) in map {
-                    let mut path = path.clone();
-                    path.push(key.clone());
-                    if !is_the_systems(&path) {
-                        walk(value, &path, into);
-                    }
-                }
-            }
-            None => {
-                into.insert(path.clone(), value.clone());
-            }
-        }
+fn wanted(write: &Write<'_>) -> Result<Value, Failure> {
+    let wanted: Value = serde_json::from_slice(&write.call.body)
+        .map_err(|error| Failure::bad_request(&format!("error decoding patch: {error}")))?;
+    if !wanted["metadata"]["managedFields"].is_null() {
+        return Err(Failure::bad_request("metadata.managedFields must be nil"));
     }
-    let mut all = BTreeMap::new();
-    walk(object, &Vec::new(), &mut all);
-    all
-}
-
-fn is_the_systems(path: &Path) -> bool {
-    const METADATA: [&str; 9] = [
-        "name",
-        "namespace",
-        "uid",
-        "resourceVersion",
-        "creationTimestamp",
-        "deletionTimestamp",
-        "deletionGracePeriodSeconds",
-        "generation",
-        "managedFields",
-    ];
-    match &path[..] {
-        [first] => matches!(first.as_str(), "apiVersion" | "kind"),
-        [first, second] => first == "metadata" && METADATA.contains(&second.as_str()),
-        _ => false,
+    let resource = write.resource;
+    let (version, kind) = (&wanted["apiVersion"], &wanted["kind"]);
+    if *version != resource.api_version() || kind != resource.kind {
+        let (version, kind) = (version.as_str(), kind.as_str());
+        let (version, kind) = (version.unwrap_or("/"), kind.unwrap_or_default());
+        let message = format!("invalid object type: {version}, Kind={kind}");
+        return Err(Failure::bad_request(&message));
     }
-}
-
-fn set(object: &mut Value, path: &Path, value: Value) {
-    let place = path.iter().fold(object, |object, part| {
-        if !object.is_object() {
-            *object = json!({});
-        }
-        &mut object[part]
-    });
-    *place = value;
-}
-
-fn remove(object: &mut Value, path: &[String]) {
-    if let Some((last, parents)) = path.split_last() {
-        let parent = parents
-            .iter()
-            .try_fold(object, |object, part| object.get_mut(part));
-        if let Some(map) = parent.and_then(Value::as_object_mut) {
-            map.remove(last);
-        }
+    let mut wanted = shape::decode(resource, wanted.to_string().as_bytes())?;
+    write.place(&mut wanted)?;
+    if wanted["metadata"].get("name").is_none() {
+        wanted["metadata"]["name"] = write.target.name.clone().into();
     }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_field_has_one_owner_who_says_its_value() {
-        let owners = Owners::default();
-        let base = json!({"metadata": {"name": "a"}});
-        let mine = json!({"spec": {"holder": "a", "count": 1}});
-        let (object, owners) = owners.apply("one", &base, &mine, false).unwrap();
-        assert_eq!(object["spec"], json!({"holder": "a", "count": 1}));
-
-        let other = json!({"spec": {"holder": "b"}});
-        let refused = owners.apply("two", &object, &other, false).unwrap_err();
-        assert_eq!(refused.code.as_u16(), 409);
-        assert_eq!(
-            refused.status["details"]["causes"][0]["field"],
-            ".spec.holder"
-        );
-
-        let same = json!({"spec": {"holder": "a"}});
-        let (_, shared) = owners.apply("two", &object, &same, false).unwrap();
-        assert!(shared.apply("one", &object, &other, false).is_err());
-
-        let (object, owners) = owners.apply("two", &object, &other, true).unwrap();
-        assert_eq!(object["spec"], json!({"holder": "b", "count": 1}));
-        // What it does not own any more is not removed with what it gives up.
-        let (object, _) = owners.apply("one", &object, &json!({}), false).unwrap();
-        assert_eq!(object["spec"], json!({"holder": "b"}));
-    }
-
-    #[test]
-    fn other_writes_take_over_what_they_change() {
-        let mut owners = Owners::default();
-        let first = json!({"spec": {"holder": "a", "count": 1}});
-        owners.written("kubectl", None, &first);
-        let second = json!({"spec": {"holder": "b", "count": 1}});
-        owners.written("controller", Some(&first), &second);
-        let wanted = json!({"apiVersion": "v1", "spec": {"holder": "c"}});
-        let refused = owners.apply("me", &second, &wanted, false).unwrap_err();
-        let message = refused.status["message"].as_str().unwrap();
-        assert!(
-            message.contains("conflict with \"controller\" using v1"),
-            "{message}"
-        );
-        let unchanged = json!({"spec": {"holder": "b"}});
-        assert!(owners.apply("me", &second, &unchanged, false).is_ok());
-    }
+    write.check_name(&wanted)?;
+    // Lists are compared whole, and those that are there are filled in.
+    shape::fill_lists(resource, &mut wanted);
+    Ok(wanted)
 }

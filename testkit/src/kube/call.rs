@@ -4,6 +4,7 @@
 use http::{Method, Uri, header, request::Parts};
 use hyper::body::Bytes;
 
+use super::patch;
 use super::resource::Resource;
 
 /// A request, taken apart.
@@ -74,12 +75,40 @@ impl Call {
         }
     }
 
+    /// Of a write that creates its object if it is missing, the call that reads the object.
+    pub(crate) fn read_of_what_may_be_created(&self) -> Option<Self> {
+        let target = self.target.as_ref()?;
+        let creates = match self.verb {
+            "update" => target.served().is_some_and(|r| r.create_on_update),
+            "patch" => self.media_type() == patch::APPLY,
+            _ => false,
+        };
+        let creates = creates && target.subresource.is_empty();
+        let uri = self.uri.path().parse().ok().filter(|_| creates)?;
+        Some(Self::bare(&Method::GET, &uri, Bytes::new()))
+    }
+
+    /// The same as a creation, for RBAC.
+    pub(crate) fn as_creation(&self) -> Self {
+        Self {
+            verb: "create",
+            ..self.clone()
+        }
+    }
+
     /// A parameter of the query; empty when it is missing.
     pub(crate) fn parameter(&self, name: &str) -> &str {
         let found = self.query.iter().find(|(key, _)| key == name);
         found.map_or("", |(_, value)| value)
     }
 
+    /// The content type without parameters.
+    pub(crate) fn media_type(&self) -> &str {
+        let first = self.content_type.split(';').next();
+        first.unwrap_or_default().trim()
+    }
+
+    /// Whether a parameter is set to something true.
     pub(crate) fn flag(&self, name: &str) -> bool {
         is_true(self.parameter(name))
     }
@@ -141,9 +170,10 @@ fn verb(method: &Method, target: Option<&Target>, query: &[(String, String)]) ->
         Method::PATCH => "patch",
         Method::DELETE if target.name.is_empty() => "deletecollection",
         Method::DELETE => "delete",
-        _ if watched => "watch",
-        _ if target.name.is_empty() => "list",
-        _ => "get",
+        Method::GET if !target.name.is_empty() => "get",
+        Method::GET if watched => "watch",
+        Method::GET => "list",
+        _ => "head",
     }
 }
 
@@ -285,6 +315,12 @@ mod tests {
                 "/api/v1/namespaces/a/finalize".into(),
                 "update",
                 target("", "namespaces", "finalize", "a", "a"),
+            ),
+            (
+                Method::GET,
+                format!("{leases}/x?watch=1"),
+                "get",
+                target(group, "leases", "", "a", "x"),
             ),
             (Method::GET, "/api/v1".into(), "get", None),
             (Method::GET, "/version".into(), "get", None),

@@ -14,24 +14,20 @@ use super::store::Store;
 ///
 /// # Errors
 ///
-/// 400 for parameters that cannot be read, 410 for a revision that is compacted, 504 for one that
-/// is not yet.
+/// 400 and 422 for parameters that make no sense, 410 for a revision that is compacted, 504 for one
+/// that is not yet.
 pub(crate) fn list(
     store: &Store,
     resource: &Resource,
     target: &Target,
     call: &Call,
 ) -> Result<Value, Failure> {
+    check(call)?;
     let selection = Selection::of(call, resource)?;
     let page = Page::of(store, call)?;
-    let namespace = if resource.namespaced {
-        &target.namespace
-    } else {
-        ""
-    };
     let mut objects = match page.revision {
-        Some(revision) => store.all_at(resource, namespace, revision)?,
-        None => store.all(resource, namespace),
+        Some(revision) => store.all_at(resource, &target.namespace, revision),
+        None => store.all(resource, &target.namespace),
     };
     let revision = page.revision.unwrap_or_else(|| store.revision());
     objects.retain(|(key, object)| {
@@ -44,12 +40,12 @@ pub(crate) fn list(
         let remaining = objects.len() - limit;
         objects.truncate(limit);
         if let Some((last, _)) = objects.last() {
-            let token = json!({"rv": revision, "namespace": last.namespace, "name": last.name});
-            metadata["continue"] = BASE64_URL_SAFE_NO_PAD.encode(token.to_string()).into();
+            let last = (last.namespace.clone(), last.name.clone());
+            metadata["continue"] = token(Some(revision), &last).into();
         }
         // With a selector, a real server does not know how many are left.
-        if call.parameter("labelSelector").is_empty() && call.parameter("fieldSelector").is_empty()
-        {
+        let is_selected = |name| !call.parameter(name).is_empty();
+        if !is_selected("labelSelector") && !is_selected("fieldSelector") {
             metadata["remainingItemCount"] = remaining.into();
         }
     }
@@ -63,13 +59,46 @@ pub(crate) fn list(
 }
 
 /// In a list, objects do not say what they are.
-fn as_item(object: &Value) -> Value {
+pub(crate) fn as_item(object: &Value) -> Value {
     let mut item = object.clone();
     if let Some(fields) = item.as_object_mut() {
         fields.remove("kind");
         fields.remove("apiVersion");
     }
     item
+}
+
+/// The rules between parameters (`apis/meta/internalversion/validation`).
+fn check(call: &Call) -> Result<(), Failure> {
+    let field = "resourceVersionMatch";
+    let has = |name: &str| !call.parameter(name).is_empty();
+    let mut causes = Vec::new();
+    if has(field) && !has("resourceVersion") {
+        let detail = "resourceVersionMatch is forbidden unless resourceVersion is provided";
+        causes.push(Cause::forbidden(field, detail));
+    }
+    if has(field) && has("continue") {
+        let detail = "resourceVersionMatch is forbidden when continue is provided";
+        causes.push(Cause::forbidden(field, detail));
+    }
+    let matching = call.parameter(field);
+    if !matches!(matching, "" | "Exact" | "NotOlderThan") {
+        let allowed = ["Exact", "NotOlderThan", ""];
+        causes.push(Cause::unsupported(field, &matching.into(), &allowed));
+    }
+    if matching == "Exact" && call.parameter("resourceVersion") == "0" {
+        let detail = "resourceVersionMatch \"exact\" is forbidden for resourceVersion \"0\"";
+        causes.push(Cause::forbidden(field, detail));
+    }
+    if has("sendInitialEvents") {
+        let detail = "sendInitialEvents is forbidden for list";
+        causes.push(Cause::forbidden("sendInitialEvents", detail));
+    }
+    if causes.is_empty() {
+        Ok(())
+    } else {
+        Err(Failure::invalid_options("ListOptions", &causes))
+    }
 }
 
 /// Which part of the list is wanted.
@@ -84,37 +113,59 @@ struct Page {
 impl Page {
     fn of(store: &Store, call: &Call) -> Result<Self, Failure> {
         let limit: usize = number(call, "limit")?.unwrap_or(0);
-        let limit = (limit > 0).then_some(limit);
         let mut page = Self {
-            limit,
+            limit: (limit > 0).then_some(limit),
             revision: None,
             after: (String::new(), String::new()),
         };
-        let token = call.parameter("continue");
-        if !token.is_empty() {
-            let token = read_token(token)
-                .ok_or_else(|| Failure::bad_request("continue key is not valid"))?;
-            let part = |name: &str| token[name].as_str().unwrap_or_default().to_owned();
-            page.revision = token["rv"].as_u64();
-            page.after = (part("namespace"), part("name"));
+        let continued = call.parameter("continue");
+        if continued.is_empty() {
+            let asked = version(store, call).map_err(|failure| in_list(call, failure))?;
+            if call.parameter("resourceVersionMatch") == "Exact" {
+                if store.is_compacted(asked) {
+                    let message = "The resourceVersion for the provided list is too old.";
+                    return Err(Failure::expired(message));
+                }
+                page.revision = Some(asked);
+            } else if asked == 0 && call.parameter("resourceVersion") == "0" {
+                // Served from the cache, which knows no pages.
+                page.limit = None;
+            }
             return Ok(page);
         }
-        let asked = asked_version(store, call)?;
-        match call.parameter("resourceVersionMatch") {
-            "" if asked > 0 || call.parameter("resourceVersion") == "0" => {}
-            "" | "NotOlderThan" => {}
-            "Exact" if asked > 0 => page.revision = Some(asked),
-            other => {
-                let field = "resourceVersionMatch";
-                let allowed = ["Exact", "NotOlderThan", ""];
-                let cause = Cause::unsupported(field, &other.into(), &allowed);
-                let details = json!({"group": "meta.k8s.io", "kind": "ListOptions"});
-                let what = "ListOptions.meta.k8s.io";
-                return Err(Failure::invalid_as(what, "", details, &[cause]));
-            }
+        if !call.parameter("resourceVersion").is_empty() {
+            let message = "specifying resource version is not allowed when using continue";
+            return Err(Failure::bad_request(message));
+        }
+        let token = read_token(continued).ok_or_else(|| {
+            Failure::bad_request("invalid continue token: continue key is not valid")
+        })?;
+        let part = |name: &str| token[name].as_str().unwrap_or_default().to_owned();
+        page.after = (part("namespace"), part("name"));
+        page.revision = token["rv"].as_u64();
+        if page
+            .revision
+            .is_some_and(|revision| store.is_compacted(revision))
+        {
+            return Err(expired(&page.after));
         }
         Ok(page)
     }
+}
+
+/// What a real server says of a page whose revision is compacted, with a token to go on as of now.
+fn expired(after: &(String, String)) -> Failure {
+    let message = "The provided continue parameter is too old to display a consistent list \
+                   result. You can start a new list without the continue parameter, or use the \
+                   continue token in this response to retrieve the remainder of the results.";
+    let mut failure = Failure::expired(message);
+    failure.status["metadata"]["continue"] = token(None, after).into();
+    failure
+}
+
+fn token(revision: Option<u64>, after: &(String, String)) -> String {
+    let token = json!({"rv": revision, "namespace": after.0, "name": after.1});
+    BASE64_URL_SAFE_NO_PAD.encode(token.to_string())
 }
 
 fn read_token(token: &str) -> Option<Value> {
@@ -122,17 +173,40 @@ fn read_token(token: &str) -> Option<Value> {
     serde_json::from_slice(&bytes).ok()
 }
 
-/// The resourceVersion of the query; 0 for none.
+/// A version that is no number is told apart in lists.
+fn in_list(call: &Call, failure: Failure) -> Failure {
+    if failure.code.as_u16() != 500 {
+        return failure;
+    }
+    let text = call.parameter("resourceVersion");
+    let why = format!(
+        "invalid resource version: resourceVersion: Invalid value: {text:?}: strconv.ParseUint: \
+         parsing {text:?}: invalid syntax"
+    );
+    Failure::bad_request(&why)
+}
+
+/// The resourceVersion of the query, at least which the answer must show; 0 for any.
 ///
 /// # Errors
 ///
-/// 504 for one that is not yet, of which a real server says so after three seconds of waiting.
-pub(crate) fn asked_version(store: &Store, call: &Call) -> Result<u64, Failure> {
-    let asked = number(call, "resourceVersion")?.unwrap_or(0);
+/// 504 for one that is not yet. (A real server waits three seconds before it says so.)
+pub(crate) fn version(store: &Store, call: &Call) -> Result<u64, Failure> {
+    let asked = any_version(call)?;
     if asked > store.revision() {
         return Err(Failure::too_large_version(asked, store.revision()));
     }
     Ok(asked)
+}
+
+/// As [`version`], be it in the future.
+pub(crate) fn any_version(call: &Call) -> Result<u64, Failure> {
+    let text = call.parameter("resourceVersion");
+    if text.is_empty() {
+        return Ok(0);
+    }
+    let prefix = format!("resourceVersion: Invalid value: {text:?}: ");
+    text.parse().map_err(|_| Failure::no_version(&prefix, text))
 }
 
 /// A parameter that is a number.

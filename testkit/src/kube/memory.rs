@@ -67,18 +67,13 @@ impl Memory {
                 let list = list::list(&store, resource, target, call)?;
                 return Ok(Reply::json(StatusCode::OK, &list));
             }
-            "deletecollection" => return Err(Failure::method_not_allowed()),
+            "deletecollection" => {
+                let list = store.delete_all(&write)?;
+                return Ok(Reply::json(StatusCode::OK, &list));
+            }
             "get" => {
-                list::asked_version(&store, call)?;
-                let key = Key {
-                    plural: resource.plural,
-                    namespace: if resource.namespaced {
-                        target.namespace.clone()
-                    } else {
-                        String::new()
-                    },
-                    name: target.name.clone(),
-                };
+                list::version(&store, call)?;
+                let key = Key::new(resource, &target.namespace, &target.name);
                 let found = store.get(&key);
                 let found = found.ok_or_else(|| Failure::not_found(resource, &target.name))?;
                 (StatusCode::OK, found)
@@ -92,28 +87,40 @@ impl Memory {
     }
 }
 
-/// Refuses what the router of an API server would not route.
+/// Refuses what the router of an API server would not route, or not answer.
 fn check_path(resource: &Resource, target: &Target, call: &Call) -> Result<(), Failure> {
-    let all = target.namespace.is_empty();
     match target.subresource.as_str() {
         "" => {}
-        "status" if resource.has_status && matches!(call.verb, "get" | "update" | "patch") => {}
+        "status" if resource.has_status => {}
+        "finalize" if resource.kind == "Namespace" => {}
         _ => return Err(Failure::no_such_path()),
     }
-    let named = call
-        .uri
-        .path()
-        .trim_end_matches('/')
-        .ends_with(&target.name);
-    let named = named && !target.name.is_empty() || !target.subresource.is_empty();
-    match call.verb {
-        "create" if named => Err(Failure::method_not_allowed()),
-        "update" | "patch" if !named => Err(Failure::method_not_allowed()),
-        "create" | "get" | "update" | "patch" | "delete" if resource.namespaced && all => {
-            Err(Failure::method_not_allowed())
-        }
-        _ => Ok(()),
+    let has_namespace = !resource.namespaced || !target.namespace.is_empty();
+    // In a list or a watch, the name comes from a selector.
+    let is_named = !target.name.is_empty();
+    let is_routed = match call.verb {
+        "list" | "watch" | "deletecollection" => target.subresource.is_empty(),
+        "create" => has_namespace && !is_named,
+        "get" | "patch" => has_namespace && is_named && target.subresource != "finalize",
+        "update" => has_namespace && is_named,
+        "delete" => has_namespace && is_named && target.subresource.is_empty(),
+        _ => false,
+    };
+    if !is_routed {
+        return Err(Failure::method_not_allowed());
     }
+    if !accepts_json(&call.accept) {
+        return Err(Failure::not_acceptable());
+    }
+    Ok(())
+}
+
+fn accepts_json(accept: &str) -> bool {
+    let kinds = accept
+        .split(',')
+        .map(|kind| kind.split(';').next().unwrap_or_default().trim());
+    let served = ["", "*/*", "application/*", "application/json"];
+    kinds.into_iter().any(|kind| served.contains(&kind))
 }
 
 /// `/version`, health, and which resources there are.
@@ -140,7 +147,11 @@ fn discovery(call: &Call) -> Result<Reply, Failure> {
             "compiler": "",
             "platform": "",
         })),
-        ["healthz" | "livez" | "readyz"] => Ok(Reply::text(StatusCode::OK, "text/plain", "ok")),
+        ["healthz" | "livez" | "readyz"] => Ok(Reply::text(
+            StatusCode::OK,
+            "text/plain; charset=utf-8",
+            "ok",
+        )),
         ["api"] => ok(json!({"kind": "APIVersions", "versions": ["v1"]})),
         ["api", "v1"] => ok(resources("", "v1")),
         ["apis"] => {
@@ -152,8 +163,18 @@ fn discovery(call: &Call) -> Result<Reply, Failure> {
         ["apis", group, "v1"] if RESOURCES.iter().any(|r| r.group == *group) => {
             ok(resources(group, "v1"))
         }
-        _ => Err(Failure::no_such_path()),
+        _ => no_such_page(),
     }
+}
+
+/// What is not of the API is answered without a Status.
+fn no_such_page() -> Result<Reply, Failure> {
+    let text = "404 page not found\n";
+    Ok(Reply::text(
+        StatusCode::NOT_FOUND,
+        "text/plain; charset=utf-8",
+        text,
+    ))
 }
 
 fn api_group(group: &str) -> Value {
@@ -175,9 +196,11 @@ fn resources(group: &str, version: &str) -> Value {
     let list: Vec<Value> = ours
         .clone()
         .map(|resource| {
+            let short = Some(resource.short).filter(|short| !short.is_empty());
             json!({
                 "name": resource.plural,
                 "singularName": resource.singular,
+                "shortNames": short.into_iter().collect::<Vec<_>>(),
                 "namespaced": resource.namespaced,
                 "kind": resource.kind,
                 "verbs": verbs,

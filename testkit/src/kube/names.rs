@@ -1,4 +1,5 @@
-//! What may be a name, a label, a key (`apimachinery/pkg/util/validation`). Each function says what is wrong.
+//! What may be a name, a label, a key (`apimachinery/pkg/util/validation`), of which each function
+//! says what is wrong; and names and ids that the server gives.
 
 const SUBDOMAIN: &str = "a lowercase RFC 1123 subdomain must consist of lower case alphanumeric \
     characters, '-' or '.', and must start and end with an alphanumeric character (e.g. \
@@ -10,6 +11,10 @@ const LABEL: &str = "a lowercase RFC 1123 label must consist of lower case alpha
 const LETTER_LABEL: &str = "a DNS-1035 label must consist of lower case alphanumeric characters \
     or '-', start with an alphabetic character, and end with an alphanumeric character (e.g. \
     'my-name',  or 'abc-123', regex used for validation is '[a-z]([-a-z0-9]*[a-z0-9])?')";
+const LABEL_KEY: &str = "a valid label key must consist of alphanumeric characters, '-', '_' or \
+    '.', and must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or \
+    '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]') with an \
+    optional DNS subdomain prefix and '/' (e.g. 'example.com/MyName')";
 const QUALIFIED: &str = "name part must consist of alphanumeric characters, '-', '_' or '.', and \
     must start and end with an alphanumeric character (e.g. 'MyName',  or 'my.name',  or \
     '123-abc', regex used for validation is '([A-Za-z0-9][-A-Za-z0-9_.]*)?[A-Za-z0-9]')";
@@ -36,6 +41,9 @@ pub(crate) fn label(name: &str) -> Option<&'static str> {
 
 /// The name of a Service.
 pub(crate) fn letter_label(name: &str) -> Option<&'static str> {
+    if name.contains('.') {
+        return Some("must not contain dots");
+    }
     if name.len() > 63 {
         return Some("must be no more than 63 characters");
     }
@@ -46,6 +54,7 @@ pub(crate) fn letter_label(name: &str) -> Option<&'static str> {
 /// The key of a label or an annotation.
 pub(crate) fn qualified(key: &str) -> Option<&'static str> {
     let name = match key.split_once('/') {
+        Some((_, name)) if name.contains('/') => return Some(LABEL_KEY),
         Some((prefix, name)) if subdomain(prefix).is_none() => name,
         Some(_) => return Some("prefix part must be a lowercase RFC 1123 subdomain"),
         None => key,
@@ -54,7 +63,7 @@ pub(crate) fn qualified(key: &str) -> Option<&'static str> {
         return Some("name part must be non-empty");
     }
     if name.len() > 63 {
-        return Some("name part must be no more than 63 characters");
+        return Some("name part must be no more than 63 bytes");
     }
     (!is_word(name)).then_some(QUALIFIED)
 }
@@ -62,9 +71,33 @@ pub(crate) fn qualified(key: &str) -> Option<&'static str> {
 /// The value of a label.
 pub(crate) fn label_value(value: &str) -> Option<&'static str> {
     if value.len() > 63 {
-        return Some("must be no more than 63 characters");
+        return Some("must be no more than 63 bytes");
     }
     (!value.is_empty() && !is_word(value)).then_some(LABEL_VALUE)
+}
+
+/// What is put behind `generateName`.
+pub(crate) fn random() -> String {
+    // As in Kubernetes: nothing that spells a word, or is mistaken for another.
+    let alphabet = b"bcdfghjklmnpqrstvwxz2456789";
+    let letter = || char::from(alphabet[fastrand::usize(..alphabet.len())]);
+    (0..5).map(|_| letter()).collect()
+}
+
+/// A UUID of version 4.
+pub(crate) fn random_uid() -> String {
+    let bits = fastrand::u128(..);
+    let version = bits & !(0xf << 76) | (4 << 76);
+    let variant = version & !(3 << 62) | (2 << 62);
+    let hex = format!("{variant:032x}");
+    let parts = [
+        &hex[..8],
+        &hex[8..12],
+        &hex[12..16],
+        &hex[16..20],
+        &hex[20..],
+    ];
+    parts.join("-")
 }
 
 fn is_label(text: &str) -> bool {

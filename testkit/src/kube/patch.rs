@@ -1,6 +1,7 @@
 //! The patches that change an object: JSON patch, merge patch, and as much of the strategic merge
 //! patch as labels, annotations, selectors and conditions need.
 
+use json_patch::PatchOperation;
 use serde_json::{Map, Value};
 
 use super::status::Failure;
@@ -31,40 +32,66 @@ const MERGED: [(&str, &str); 6] = [
 /// 400 for what is no patch, 415 for another type, 422 for a JSON patch that does not fit the
 /// object, a failed `test` among them.
 pub(crate) fn apply(content_type: &str, object: &Value, patch: &[u8]) -> Result<Value, Failure> {
-    let unreadable = |error: serde_json::Error| Failure::bad_request(&error.to_string());
+    let unreadable =
+        |error: serde_json::Error| Failure::bad_request(&format!("error decoding patch: {error}"));
     let mut object = object.clone();
     match content_type {
         JSON => {
-            let patch: json_patch::Patch = serde_json::from_slice(patch).map_err(unreadable)?;
-            if patch.0.len() > OPERATIONS {
-                let got = patch.0.len();
-                let message = format!(
-                    "Request entity too large: The allowed maximum operations in a JSON patch is \
-                     {OPERATIONS}, got {got}"
-                );
-                return Err(Failure::new(
-                    413,
-                    "RequestEntityTooLarge",
-                    &message,
-                    Value::Null,
-                ));
-            }
-            json_patch::patch(&mut object, &patch).map_err(|_| Failure::patch_rejected())?;
+            let patch = serde_json::from_slice(patch).map_err(unreadable)?;
+            json(&mut object, patch)?;
         }
         MERGE => {
-            let patch: Map<_, _> = serde_json::from_slice(patch).map_err(unreadable)?;
+            let patch = serde_json::from_slice(patch).map_err(unreadable)?;
             json_patch::merge(&mut object, &Value::Object(patch));
         }
         STRATEGIC => {
-            let patch: Map<_, _> = serde_json::from_slice(patch).map_err(unreadable)?;
+            let patch = serde_json::from_slice(patch).map_err(unreadable)?;
             strategic(&mut object, &patch, "")?;
         }
-        _ => {
-            let accepted = [JSON, MERGE, STRATEGIC, APPLY].join(", ");
-            return Err(Failure::unsupported_media_type(&accepted));
-        }
+        _ => return Err(Failure::unsupported_patch()),
     }
     Ok(object)
+}
+
+/// RFC 6902, with two liberties of the Go library that Kubernetes uses: where the parent is a map,
+/// `replace` also adds, and a `test` for null holds for what is missing.
+fn json(object: &mut Value, patch: Vec<Map<String, Value>>) -> Result<(), Failure> {
+    if patch.len() > OPERATIONS {
+        let got = patch.len();
+        let message = format!(
+            "Request entity too large: The allowed maximum operations in a JSON patch is \
+             {OPERATIONS}, got {got}"
+        );
+        return Err(Failure::new(
+            413,
+            "RequestEntityTooLarge",
+            &message,
+            Value::Null,
+        ));
+    }
+    for mut operation in patch {
+        let path = operation.get("path").and_then(Value::as_str);
+        if is_absent_in_map(object, path.unwrap_or_default()) {
+            match operation.get("op").and_then(Value::as_str) {
+                Some("replace") => {
+                    operation.insert("op".into(), "add".into());
+                }
+                Some("test") if operation.get("value").is_none_or(Value::is_null) => continue,
+                _ => {}
+            }
+        }
+        let operation: PatchOperation = serde_json::from_value(Value::Object(operation))
+            .map_err(|_| Failure::patch_rejected())?;
+        json_patch::patch(object, &[operation]).map_err(|_| Failure::patch_rejected())?;
+    }
+    Ok(())
+}
+
+fn is_absent_in_map(object: &Value, path: &str) -> bool {
+    let parent = path
+        .rsplit_once('/')
+        .and_then(|(parent, _)| object.pointer(parent));
+    parent.is_some_and(Value::is_object) && object.pointer(path).is_none()
 }
 
 fn strategic(target: &mut Value, patch: &Map<String, Value>, path: &str) -> Result<(), Failure> {
@@ -169,7 +196,23 @@ mod tests {
         assert_eq!(patched(JSON, &failing), Err(422));
         let missing = json!([{"op": "add", "path": "/metadata/annotations/a", "value": "2"}]);
         assert_eq!(patched(JSON, &missing), Err(422));
-        assert_eq!(patched(JSON, &json!([{"op": "guess"}])), Err(400));
+        assert_eq!(
+            patched(JSON, &json!([{"op": "guess", "path": "/a"}])),
+            Err(422)
+        );
+        assert_eq!(patched(JSON, &json!({"op": "add"})), Err(400));
+        let gone = json!([{"op": "remove", "path": "/metadata/labels/z"}]);
+        assert_eq!(patched(JSON, &gone), Err(422));
+        let liberal = json!([
+            {"op": "test", "path": "/metadata/labels/z", "value": null},
+            {"op": "replace", "path": "/metadata/labels/z", "value": "9"},
+        ]);
+        assert_eq!(
+            patched(JSON, &liberal).unwrap()["metadata"]["labels"]["z"],
+            "9"
+        );
+        let too_liberal = json!([{"op": "replace", "path": "/status/x", "value": "9"}]);
+        assert_eq!(patched(JSON, &too_liberal), Err(422));
     }
 
     #[test]

@@ -8,6 +8,8 @@ pub(crate) struct Resource {
     pub(crate) version: &'static str,
     pub(crate) plural: &'static str,
     pub(crate) singular: &'static str,
+    /// What people type instead; empty for nothing.
+    pub(crate) short: &'static str,
     pub(crate) kind: &'static str,
     pub(crate) namespaced: bool,
     /// A PUT to a missing object creates it.
@@ -41,6 +43,7 @@ pub(crate) static RESOURCES: [Resource; 6] = [
         version: "v1",
         plural: "leases",
         singular: "lease",
+        short: "",
         kind: "Lease",
         namespaced: true,
         create_on_update: true,
@@ -55,6 +58,7 @@ pub(crate) static RESOURCES: [Resource; 6] = [
         version: "v1",
         plural: "endpointslices",
         singular: "endpointslice",
+        short: "",
         kind: "EndpointSlice",
         namespaced: true,
         create_on_update: false,
@@ -69,6 +73,7 @@ pub(crate) static RESOURCES: [Resource; 6] = [
         version: "v1",
         plural: "pods",
         singular: "pod",
+        short: "po",
         kind: "Pod",
         namespaced: true,
         create_on_update: false,
@@ -84,6 +89,7 @@ pub(crate) static RESOURCES: [Resource; 6] = [
             "spec.hostNetwork",
             "status.phase",
             "status.podIP",
+            "status.podIPs",
             "status.nominatedNodeName",
         ],
     },
@@ -92,6 +98,7 @@ pub(crate) static RESOURCES: [Resource; 6] = [
         version: "v1",
         plural: "services",
         singular: "service",
+        short: "svc",
         kind: "Service",
         namespaced: true,
         create_on_update: true,
@@ -106,6 +113,7 @@ pub(crate) static RESOURCES: [Resource; 6] = [
         version: "v1",
         plural: "events",
         singular: "event",
+        short: "ev",
         kind: "Event",
         namespaced: true,
         create_on_update: true,
@@ -127,6 +135,7 @@ pub(crate) static RESOURCES: [Resource; 6] = [
         version: "v1",
         plural: "namespaces",
         singular: "namespace",
+        short: "ns",
         kind: "Namespace",
         namespaced: false,
         create_on_update: false,
@@ -177,7 +186,7 @@ impl Resource {
         qualified(self.group, self.kind)
     }
 
-    /// The path of a collection, or of an object in it.
+    /// The path of a collection, or of an object in it. Without a namespace, of all namespaces.
     pub(crate) fn path(&self, namespace: &str, name: Option<&str>) -> String {
         let root = if self.group.is_empty() {
             "/api/"
@@ -185,7 +194,7 @@ impl Resource {
             "/apis/"
         };
         let mut path = format!("{root}{}", self.api_version());
-        if self.namespaced {
+        if self.namespaced && !namespace.is_empty() {
             path += &format!("/namespaces/{namespace}");
         }
         path += &format!("/{}", self.plural);

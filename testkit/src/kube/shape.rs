@@ -1,17 +1,13 @@
-//! What an object must look like: the types of its fields, what is filled in, what is forbidden.
+//! The form of an object: the types of its fields, and what is filled in.
 //!
-//! Only the fields that matter to leader election and discovery are looked at; what is not, is kept
-//! as it came.
+//! Only the fields that matter to leader election and discovery are looked at; others are kept as
+//! they came.
 
 use jiff::Timestamp;
 use serde_json::{Map, Value, json};
 
-use super::names;
-use super::resource::{Names, Resource};
-use super::status::{Cause, Failure};
-
-/// How much all annotations of an object may hold, in bytes of keys and values.
-const ANNOTATIONS: usize = 256 * 1024;
+use super::resource::Resource;
+use super::status::Failure;
 
 /// Reads the object in a body, and brings it into the form in which it would be stored.
 ///
@@ -19,49 +15,44 @@ const ANNOTATIONS: usize = 256 * 1024;
 ///
 /// 400 for what is no such object.
 pub(crate) fn decode(resource: &Resource, body: &[u8]) -> Result<Value, Failure> {
-    let object: Value = serde_json::from_slice(body)
-        .map_err(|error| cannot_be_handled(resource, &error.to_string()))?;
-    if !object.is_object() {
-        return Err(cannot_be_handled(resource, "it is no JSON object"));
-    }
+    let kind = resource.kind;
+    let object: Value = serde_json::from_slice(body).map_err(|error| {
+        let why = format!(
+            "the object provided is unrecognized (must be of type {kind}): couldn't get \
+             version/kind; json parse error: {error}"
+        );
+        Failure::bad_request(&why)
+    })?;
+    let cannot = |kind: &str, version: &str, why: &str| {
+        let of = resource.kind;
+        let why = format!("{kind} in version {version:?} cannot be handled as a {of}: {why}");
+        Failure::bad_request(&why)
+    };
     let expected = resource.api_version();
-    let version = object["apiVersion"].as_str().unwrap_or(&expected);
-    if version != expected {
-        return Err(Failure::bad_request(&format!(
-            "the API version in the data ({version}) does not match the expected API version \
-             ({expected})"
-        )));
+    let group_version = object["apiVersion"].as_str().unwrap_or(&expected);
+    let version = group_version.rsplit('/').next().unwrap_or_default();
+    let its_kind = object["kind"].as_str().unwrap_or(kind);
+    if its_kind != kind || group_version != expected {
+        let why = format!("no kind {its_kind:?} is registered for version {group_version:?}");
+        return Err(cannot(its_kind, version, &why));
     }
-    let kind = object["kind"].as_str().unwrap_or(resource.kind);
-    if kind != resource.kind {
-        let why = format!("it is a {kind}");
-        return Err(cannot_be_handled(resource, &why));
-    }
-    typed(resource, object).map_err(|why| cannot_be_handled(resource, &why))
+    typed(resource, object).map_err(|why| cannot(kind, resource.version, &why))
 }
 
-fn cannot_be_handled(resource: &Resource, why: &str) -> Failure {
-    let (kind, version) = (resource.kind, resource.version);
-    Failure::bad_request(&format!(
-        "{kind} in version {version:?} cannot be handled as a {kind}: {why}"
-    ))
-}
-
-/// Checks the types, and drops what a typed server does not keep: nulls and empty maps.
+/// Checks the types, and drops what a typed server does not keep: nulls, empty maps, and in a Lease
+/// what it does not know.
 ///
 /// # Errors
 ///
 /// Says what has the wrong type.
 pub(crate) fn typed(resource: &Resource, mut object: Value) -> Result<Value, String> {
+    if !object.is_object() {
+        return Err("it is no JSON object".into());
+    }
     drop_nulls(&mut object);
     object["apiVersion"] = resource.api_version().into();
     object["kind"] = resource.kind.into();
-    if object.get("metadata").is_none() {
-        object["metadata"] = json!({});
-    }
-    let metadata = object["metadata"]
-        .as_object_mut()
-        .ok_or("metadata: it is no object")?;
+    let metadata = as_map(&mut object, "metadata")?;
     for field in [
         "name",
         "namespace",
@@ -69,35 +60,45 @@ pub(crate) fn typed(resource: &Resource, mut object: Value) -> Result<Value, Str
         "uid",
         "resourceVersion",
     ] {
-        expect(metadata, field, Value::is_string, "metadata", "string")?;
+        expect(
+            metadata,
+            field,
+            Value::is_string,
+            "ObjectMeta.metadata",
+            "string",
+        )?;
     }
     for field in ["labels", "annotations"] {
         let strings = |map: &Value| {
-            map.as_object()
-                .is_some_and(|map| map.values().all(Value::is_string))
+            let map = map.as_object();
+            map.is_some_and(|map| map.values().all(Value::is_string))
         };
-        expect(metadata, field, strings, "metadata", "map[string]string")?;
+        expect(metadata, field, strings, "ObjectMeta.metadata", "string")?;
     }
     expect(
         metadata,
         "finalizers",
         Value::is_array,
-        "metadata",
+        "ObjectMeta.metadata",
         "[]string",
     )?;
-    metadata.retain(|_, value| !is_empty(value));
-    metadata.remove("managedFields");
-    metadata.remove("selfLink");
+    metadata.retain(|field, value| {
+        // Owners are kept elsewhere, and not shown.
+        !is_empty(value) && !matches!(field.as_str(), "managedFields" | "selfLink")
+    });
     if resource.kind == "Lease" {
-        if object.get("spec").is_none() {
-            object["spec"] = json!({});
-        }
-        let spec = object["spec"]
-            .as_object_mut()
-            .ok_or("spec: it is no object")?;
-        lease_types(spec)?;
+        lease(as_map(&mut object, "spec")?)?;
     }
     Ok(object)
+}
+
+/// A field that is a map; made if it is missing.
+fn as_map<'a>(object: &'a mut Value, field: &str) -> Result<&'a mut Map<String, Value>, String> {
+    if object.get(field).is_none() {
+        object[field] = json!({});
+    }
+    let map = object[field].as_object_mut();
+    map.ok_or_else(|| format!("json: cannot unmarshal into Go struct field {field}"))
 }
 
 fn is_empty(value: &Value) -> bool {
@@ -135,19 +136,36 @@ fn expect(
     }
 }
 
-fn lease_types(spec: &mut Map<String, Value>) -> Result<(), String> {
-    for field in ["holderIdentity", "strategy", "preferredHolder"] {
-        expect(spec, field, Value::is_string, "LeaseSpec.spec", "string")?;
-    }
+fn lease(spec: &mut Map<String, Value>) -> Result<(), String> {
+    expect(
+        spec,
+        "holderIdentity",
+        Value::is_string,
+        "LeaseSpec.spec",
+        "string",
+    )?;
     for field in ["leaseDurationSeconds", "leaseTransitions"] {
         let int32 = |value: &Value| value.as_i64().is_some_and(|n| i32::try_from(n).is_ok());
         expect(spec, field, int32, "LeaseSpec.spec", "int32")?;
     }
     for field in ["acquireTime", "renewTime"] {
         if let Some(time) = spec.get_mut(field) {
-            *time = micro_time(time)?.into();
+            let parsed = micro_time(time)?;
+            // Go's zero time is told as null, and stays in the object.
+            let is_zero = parsed == "0001-01-01T00:00:00.000000Z";
+            *time = if is_zero { Value::Null } else { parsed.into() };
         }
     }
+    // Without the feature gate CoordinatedLeaderElection, which is off unless asked for, a server
+    // also drops strategy and preferredHolder.
+    const KNOWN: [&str; 5] = [
+        "holderIdentity",
+        "leaseDurationSeconds",
+        "leaseTransitions",
+        "acquireTime",
+        "renewTime",
+    ];
+    spec.retain(|field, _| KNOWN.contains(&field.as_str()));
     Ok(())
 }
 
@@ -170,156 +188,91 @@ pub(crate) fn now() -> String {
     Timestamp::now().strftime("%Y-%m-%dT%H:%M:%SZ").to_string()
 }
 
-/// Fills in what a new object leaves open.
-pub(crate) fn fill(resource: &Resource, object: &mut Value) {
+/// Fills in what an object leaves open; when it replaces another, `live`, also from that one.
+pub(crate) fn fill(resource: &Resource, object: &mut Value, live: Option<&Value>) {
+    fill_lists(resource, object);
+    let is_new = live.is_none();
     match resource.kind {
-        "EndpointSlice" => object["metadata"]["generation"] = 1.into(),
-        "Pod" => object["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"}),
-        "Service" => {
-            object["status"] = json!({"loadBalancer": {}});
-            if object.get("spec").is_none() {
-                object["spec"] = json!({});
+        "EndpointSlice" => {
+            if is_new {
+                object["metadata"]["generation"] = 1.into();
             }
-            default(&mut object["spec"], "type", "ClusterIP");
-            default(&mut object["spec"], "sessionAffinity", "None");
+            // Go writes a list that is not there as null, unless it is told to leave it out.
+            default(object, "endpoints", Value::Null);
+            default(object, "ports", Value::Null);
         }
-        "Namespace" => {
+        "Pod" if is_new => {
+            object["metadata"]["generation"] = 1.into();
+            object["status"] = json!({"phase": "Pending", "qosClass": "BestEffort"});
+        }
+        "Service" => service(object, live),
+        "Namespace" if is_new => {
+            object["spec"] = json!({"finalizers": ["kubernetes"]});
             object["status"] = json!({"phase": "Active"});
             let name = object["metadata"]["name"].clone();
-            if object["metadata"].get("labels").is_none() {
-                object["metadata"]["labels"] = json!({});
-            }
+            default(&mut object["metadata"], "labels", json!({}));
             object["metadata"]["labels"]["kubernetes.io/metadata.name"] = name;
         }
         _ => {}
     }
 }
 
-fn default(map: &mut Value, field: &str, value: &str) {
-    if map.get(field).is_none() {
-        map[field] = value.into();
-    }
-}
-
-/// What is wrong with an object that has the right types.
-pub(crate) fn faults(resource: &Resource, object: &Value) -> Vec<Cause> {
-    let mut causes = metadata_faults(resource, &object["metadata"]);
+/// Fills in what the elements of its lists leave open.
+pub(crate) fn fill_lists(resource: &Resource, object: &mut Value) {
     match resource.kind {
-        "Lease" => lease_faults(&object["spec"], &mut causes),
-        "EndpointSlice" => slice_faults(object, &mut causes),
-        _ => {}
-    }
-    causes
-}
-
-fn metadata_faults(resource: &Resource, metadata: &Value) -> Vec<Cause> {
-    let mut causes = Vec::new();
-    match metadata["name"].as_str().unwrap_or_default() {
-        "" => {
-            let detail = "name or generateName is required";
-            causes.push(Cause::required("metadata.name", detail));
-        }
-        name => {
-            let wrong = match resource.names {
-                Names::Subdomain => names::subdomain(name),
-                Names::Label => names::label(name),
-                Names::LetterLabel => names::letter_label(name),
-            };
-            let wrong = wrong.map(|why| Cause::invalid("metadata.name", &name.into(), why));
-            causes.extend(wrong);
-        }
-    }
-    for (key, value) in entries(&metadata["labels"]) {
-        let field = "metadata.labels";
-        let wrong = names::qualified(key).map(|why| Cause::invalid(field, &key.into(), why));
-        causes.extend(wrong);
-        let wrong = names::label_value(value).map(|why| Cause::invalid(field, &value.into(), why));
-        causes.extend(wrong);
-    }
-    let mut size = 0;
-    for (key, value) in entries(&metadata["annotations"]) {
-        size += key.len() + value.len();
-        // Unlike those of labels, keys of annotations may have capitals before the slash.
-        let wrong = names::qualified(&key.to_ascii_lowercase());
-        let wrong = wrong.map(|why| Cause::invalid("metadata.annotations", &key.into(), why));
-        causes.extend(wrong);
-    }
-    if size > ANNOTATIONS {
-        let detail = format!("may not be more than {ANNOTATIONS} bytes");
-        causes.push(Cause::too_long("metadata.annotations", &detail));
-    }
-    causes
-}
-
-fn entries(map: &Value) -> impl Iterator<Item = (&str, &str)> {
-    let entries = map.as_object().into_iter().flatten();
-    entries.map(|(key, value)| (key.as_str(), value.as_str().unwrap_or_default()))
-}
-
-/// `pkg/apis/coordination/validation` in Kubernetes. An empty holder is allowed there.
-fn lease_faults(spec: &Value, causes: &mut Vec<Cause>) {
-    let duration = &spec["leaseDurationSeconds"];
-    if duration.as_i64().is_some_and(|seconds| seconds <= 0) {
-        let field = "spec.leaseDurationSeconds";
-        causes.push(Cause::invalid(field, duration, "must be greater than 0"));
-    }
-    let transitions = &spec["leaseTransitions"];
-    if transitions.as_i64().is_some_and(|count| count < 0) {
-        let detail = "must be greater than or equal to 0";
-        causes.push(Cause::invalid("spec.leaseTransitions", transitions, detail));
-    }
-    let strategy = spec["strategy"].as_str();
-    if let Some(name) = strategy
-        && !name.contains('/')
-        && name != "OldestEmulationVersion"
-    {
-        let allowed = &["OldestEmulationVersion"];
-        let field = "spec.strategy.strategy";
-        causes.push(Cause::unsupported(field, &name.into(), allowed));
-    }
-    let preferred = spec["preferredHolder"].as_str().unwrap_or_default();
-    if !preferred.is_empty() && strategy.unwrap_or_default().is_empty() {
-        let detail = "may only be specified if `strategy` is defined";
-        causes.push(Cause::forbidden("spec.preferredHolder", detail));
-    }
-}
-
-fn slice_faults(slice: &Value, causes: &mut Vec<Cause>) {
-    let kinds = ["IPv4", "IPv6", "FQDN"];
-    match slice["addressType"].as_str() {
-        None | Some("") => causes.push(Cause::required("addressType", "")),
-        Some(kind) if !kinds.contains(&kind) => {
-            causes.push(Cause::unsupported("addressType", &kind.into(), &kinds));
-        }
-        Some(_) => {}
-    }
-    let endpoints = slice["endpoints"].as_array().into_iter().flatten();
-    for (index, endpoint) in endpoints.enumerate() {
-        let field = format!("endpoints[{index}].addresses");
-        let addresses = endpoint["addresses"].as_array();
-        let addresses = addresses.map_or(&[][..], Vec::as_slice);
-        if addresses.is_empty() {
-            let detail = "must contain at least 1 address";
-            causes.push(Cause::required(&field, detail));
-        }
-        for (number, address) in addresses.iter().enumerate() {
-            let text = address.as_str().unwrap_or_default();
-            let (right, detail) = match slice["addressType"].as_str() {
-                Some("IPv4") => (
-                    text.parse::<std::net::Ipv4Addr>().is_ok(),
-                    "must be a valid IPv4 address",
-                ),
-                Some("IPv6") => (
-                    text.parse::<std::net::Ipv6Addr>().is_ok(),
-                    "must be a valid IPv6 address",
-                ),
-                _ => (true, ""),
-            };
-            if !right {
-                let field = format!("{field}[{number}]");
-                causes.push(Cause::invalid(&field, address, detail));
+        "EndpointSlice" => {
+            for endpoint in elements(object, "/endpoints") {
+                default(endpoint, "conditions", json!({}));
+            }
+            for port in elements(object, "/ports") {
+                default(port, "protocol", "TCP".into());
+                default(port, "name", "".into());
             }
         }
+        "Service" => {
+            for port in elements(object, "/spec/ports") {
+                let number = port["port"].clone();
+                default(port, "protocol", "TCP".into());
+                default(port, "targetPort", number);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn elements<'a>(object: &'a mut Value, path: &str) -> impl Iterator<Item = &'a mut Value> {
+    let list = object.pointer_mut(path).and_then(Value::as_array_mut);
+    list.into_iter()
+        .flatten()
+        .filter(|element| element.is_object())
+}
+
+fn service(service: &mut Value, live: Option<&Value>) {
+    if live.is_none() {
+        service["status"] = json!({"loadBalancer": {}});
+    }
+    default(service, "spec", json!({}));
+    let spec = &mut service["spec"];
+    default(spec, "type", "ClusterIP".into());
+    default(spec, "sessionAffinity", "None".into());
+    if spec["type"] == "ExternalName" {
+        return;
+    }
+    default(spec, "internalTrafficPolicy", "Cluster".into());
+    let kept = live.map(|live| live["spec"]["clusterIP"].clone());
+    let kept = kept.filter(Value::is_string);
+    // No two of a store's few Services are likely to meet, and nothing asks that they do not.
+    let drawn = || format!("10.0.0.{}", fastrand::u8(1..255)).into();
+    default(spec, "clusterIP", kept.unwrap_or_else(drawn));
+    let address = spec["clusterIP"].clone();
+    default(spec, "clusterIPs", json!([address]));
+    default(spec, "ipFamilies", json!(["IPv4"]));
+    default(spec, "ipFamilyPolicy", "SingleStack".into());
+}
+
+fn default(map: &mut Value, field: &str, value: Value) {
+    if map.get(field).is_none() {
+        map[field] = value;
     }
 }
 
@@ -352,34 +305,13 @@ mod tests {
     }
 
     #[test]
-    fn leases_are_checked_as_kubernetes_does() {
+    fn the_types_of_a_lease_are_checked() {
         let leases = Resource::named("leases").unwrap();
-        let count = |spec: Value| {
-            let object = json!({"metadata": {"name": "a", "namespace": "b"}, "spec": spec});
-            faults(leases, &typed(leases, object).unwrap()).len()
-        };
-        assert_eq!(count(json!({})), 0);
-        assert_eq!(
-            count(json!({"holderIdentity": "", "leaseDurationSeconds": 1})),
-            0
-        );
-        assert_eq!(
-            count(json!({"leaseDurationSeconds": 0, "leaseTransitions": -1})),
-            2
-        );
-        assert_eq!(count(json!({"preferredHolder": "a"})), 1);
-        assert_eq!(
-            count(json!({"preferredHolder": "a", "strategy": "OldestEmulationVersion"})),
-            0
-        );
-        assert_eq!(count(json!({"strategy": "mine"})), 1);
         let typed = |spec: Value| typed(leases, json!({"spec": spec}));
         assert!(typed(json!({"leaseDurationSeconds": 1.5})).is_err());
         assert!(typed(json!({"leaseDurationSeconds": 1u64 << 40})).is_err());
         assert!(typed(json!({"holderIdentity": 1})).is_err());
-        assert_eq!(
-            typed(json!({"holderIdentity": null})).unwrap()["spec"],
-            json!({})
-        );
+        let kept = typed(json!({"holderIdentity": "", "renewTime": null, "strategy": "x"}));
+        assert_eq!(kept.unwrap()["spec"], json!({"holderIdentity": ""}));
     }
 }

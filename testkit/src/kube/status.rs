@@ -118,6 +118,11 @@ impl Failure {
         Self::conflict_as(resource.group, resource.plural, name, why)
     }
 
+    /// A precondition of a deletion that is not met. Here the server names the kind.
+    pub(crate) fn conflict_of_kind(resource: &Resource, name: &str, why: &str) -> Self {
+        Self::conflict_as(resource.group, resource.kind, name, why)
+    }
+
     /// The resourceVersion that was sent is not the current one.
     pub(crate) fn modified(resource: &Resource, name: &str) -> Self {
         Self::modified_as(resource.group, resource.plural, name)
@@ -145,6 +150,20 @@ impl Failure {
     pub(crate) fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> Self {
         let details = json!({"group": resource.group, "kind": resource.kind, "name": name});
         Self::invalid_as(&resource.qualified_kind(), name, details, causes)
+    }
+
+    /// The version is missing where it must not. Here the server names the resource, not the kind.
+    pub(crate) fn version_required(resource: &Resource, name: &str) -> Self {
+        let detail = "must be specified for an update";
+        let cause = Cause::invalid("metadata.resourceVersion", &0.into(), detail);
+        let details = about(resource, name);
+        Self::invalid_as(&resource.qualified(), name, details, &[cause])
+    }
+
+    /// Parameters of a request that make no sense, such as `ListOptions`.
+    pub(crate) fn invalid_options(kind: &str, causes: &[Cause]) -> Self {
+        let details = json!({"group": "meta.k8s.io", "kind": kind});
+        Self::invalid_as(&format!("{kind}.meta.k8s.io"), "", details, causes)
     }
 
     /// As [`invalid`](Self::invalid), of something that is no resource.
@@ -202,18 +221,49 @@ impl Failure {
         Self::new(413, "RequestEntityTooLarge", &message, Value::Null)
     }
 
-    pub(crate) fn unsupported_media_type(accepted: &str) -> Self {
-        let message = format!(
-            "the body of the request was in an unknown format - accepted media types include: \
-             {accepted}"
-        );
-        Self::new(415, "UnsupportedMediaType", &message, Value::Null)
+    /// A body of another type than JSON, of which a real server would also take YAML and protobuf.
+    pub(crate) fn unsupported_media_type() -> Self {
+        let message = "the body of the request was in an unknown format - accepted media types \
+                       include: application/json";
+        Self::new(415, "UnsupportedMediaType", message, Value::Null)
+    }
+
+    /// A patch of a type that is not served.
+    pub(crate) fn unsupported_patch() -> Self {
+        let message = "415: Unsupported Media Type";
+        Self::new(415, "UnsupportedMediaType", message, json!({}))
+    }
+
+    /// An answer of another type than JSON is wanted.
+    pub(crate) fn not_acceptable() -> Self {
+        let message = "406: Not Acceptable\n\nAvailable representations: application/json";
+        Self::new(406, "NotAcceptable", message, json!({}))
     }
 
     /// A JSON patch that cannot be applied, a failed `test` among them. The server does not say why.
     pub(crate) fn patch_rejected() -> Self {
         let message = "the server rejected our request due to an error in our request";
         Self::new(422, "Invalid", message, json!({}))
+    }
+
+    /// The namespace is on its way out, and takes nothing in.
+    pub(crate) fn terminating(resource: &Resource, name: &str, namespace: &str) -> Self {
+        let why = format!(
+            "unable to create new content in namespace {namespace} because it is being terminated"
+        );
+        let mut failure = Self::forbidden(resource.group, resource.plural, name, &why);
+        failure.status["details"]["causes"] = json!([{
+            "reason": "NamespaceTerminating",
+            "message": format!("namespace {namespace} is being terminated"),
+            "field": "metadata.namespace",
+        }]);
+        failure
+    }
+
+    /// What Go says of a version that is no number.
+    pub(crate) fn no_version(prefix: &str, text: &str) -> Self {
+        let message = format!("{prefix}strconv.ParseUint: parsing {text:?}: invalid syntax");
+        Self::new(500, "", &message, Value::Null)
     }
 
     pub(crate) fn too_many_requests(retry_after: u64) -> Self {
@@ -241,20 +291,22 @@ impl Failure {
         Self::new(503, "ServiceUnavailable", message, Value::Null)
     }
 
-    pub(crate) fn timeout(why: &str, retry_after: u64) -> Self {
-        let details = json!({"retryAfterSeconds": retry_after});
-        Self::new(504, "Timeout", &format!("Timeout: {why}"), details)
+    /// The request took too long inside the server. It may take effect yet.
+    pub(crate) fn late() -> Self {
+        let message = "Timeout: request did not complete within requested timeout - context \
+                       deadline exceeded";
+        Self::new(504, "Timeout", message, json!({}))
     }
 
     /// A version was asked for that is not yet.
     pub(crate) fn too_large_version(asked: u64, current: u64) -> Self {
-        let why = format!("Too large resource version: {asked}, current: {current}");
-        let mut failure = Self::timeout(&why, 1);
-        failure.status["details"]["causes"] = json!([{
+        let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
+        let cause = json!({
             "reason": "ResourceVersionTooLarge",
             "message": "Too large resource version",
-        }]);
-        failure
+        });
+        let details = json!({"causes": [cause], "retryAfterSeconds": 1});
+        Self::new(504, "Timeout", &message, details)
     }
 }
 

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use serde_json::Value;
 use tokio::sync::mpsc;
 
-use super::apply::Owners;
+use super::owners::Owners;
 use super::resource::Resource;
 use super::status::Failure;
 
@@ -24,6 +24,17 @@ pub(crate) struct Key {
     /// Empty for what is in no namespace.
     pub(crate) namespace: String,
     pub(crate) name: String,
+}
+
+impl Key {
+    pub(crate) fn new(resource: &Resource, namespace: &str, name: &str) -> Self {
+        let namespace = if resource.namespaced { namespace } else { "" };
+        Self {
+            plural: resource.plural,
+            namespace: namespace.into(),
+            name: name.into(),
+        }
+    }
 }
 
 /// One write: what was there, and what is now.
@@ -73,11 +84,7 @@ impl Store {
     /// All objects of a resource in one namespace, or, if that is empty, in all, by namespace and
     /// name.
     pub(crate) fn all(&self, resource: &Resource, namespace: &str) -> Vec<(Key, Arc<Value>)> {
-        let first = Key {
-            plural: resource.plural,
-            namespace: namespace.into(),
-            name: String::new(),
-        };
+        let first = Key::new(resource, namespace, "");
         self.objects
             .range((Bound::Included(first), Bound::Unbounded))
             .take_while(|(key, _)| key.plural == resource.plural)
@@ -86,22 +93,18 @@ impl Store {
             .collect()
     }
 
-    /// As [`all`](Self::all), as it was at an earlier revision.
-    ///
-    /// # Errors
-    ///
-    /// 410 once that is compacted.
+    /// Whether the changes after a revision are no longer known.
+    pub(crate) fn is_compacted(&self, revision: u64) -> bool {
+        revision < self.compacted
+    }
+
+    /// As [`all`](Self::all), as it was at an earlier revision that is not compacted.
     pub(crate) fn all_at(
         &self,
         resource: &Resource,
         namespace: &str,
         revision: u64,
-    ) -> Result<Vec<(Key, Arc<Value>)>, Failure> {
-        if revision < self.compacted {
-            let message = "The provided continue parameter is too old to display a consistent \
-                           list result. You can start a new list without the continue parameter.";
-            return Err(Failure::expired(message));
-        }
+    ) -> Vec<(Key, Arc<Value>)> {
         let mut then: BTreeMap<_, _> = self.all(resource, namespace).into_iter().collect();
         let later = self.history.iter().rev();
         for change in later.take_while(|change| change.revision > revision) {
@@ -116,7 +119,7 @@ impl Store {
                 }
             }
         }
-        Ok(then.into_iter().collect())
+        then.into_iter().collect()
     }
 
     /// Writes an object, or with `None` removes it, under the next revision.
@@ -154,7 +157,7 @@ impl Store {
     ///
     /// 410 if part of that is compacted.
     pub(crate) fn changes(&mut self, from: u64) -> Result<mpsc::Receiver<Arc<Change>>, Failure> {
-        if from < self.compacted {
+        if self.is_compacted(from) {
             let (from, oldest) = (from, self.compacted);
             let message = format!("too old resource version: {from} ({oldest})");
             return Err(Failure::expired(&message));

@@ -14,6 +14,10 @@ pub(crate) struct Identity {
     pub(crate) server: Arc<ServerConfig>,
     /// The authority's certificate, in PEM.
     pub(crate) ca: String,
+    /// The server's certificate and its key, in PEM.
+    pub(crate) certificate: String,
+    pub(crate) key: String,
+    pub(crate) public_key: String,
 }
 
 impl Identity {
@@ -29,6 +33,7 @@ impl Identity {
         let key = KeyPair::generate()?;
         let server = named("kube-apiserver", &["127.0.0.1", "localhost"])?;
         let certificate = server.signed_by(&key, &issuer)?;
+        let (key_pem, public_key) = (key.serialize_pem(), key.public_key_pem());
         let key = PrivatePkcs8KeyDer::from(key.serialize_der());
         // Named here, since a process default may be missing or another.
         let provider = Arc::new(ring::default_provider());
@@ -40,6 +45,9 @@ impl Identity {
         Ok(Self {
             server: Arc::new(server),
             ca: ca_certificate.pem(),
+            certificate: certificate.pem(),
+            key: key_pem,
+            public_key,
         })
     }
 }

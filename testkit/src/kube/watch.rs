@@ -9,7 +9,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep_until};
 
 use super::call::{Call, Target};
-use super::list::number;
+use super::list::{any_version, number};
 use super::resource::Resource;
 use super::selector::Selection;
 use super::status::{Cause, Failure};
@@ -29,8 +29,10 @@ pub(crate) struct Watch {
     first: Vec<Bytes>,
     changes: Option<mpsc::Receiver<Arc<Change>>>,
     bookmarks: bool,
-    /// Up to where the client knows everything.
+    /// Up to where everything that concerns the watch has been sent.
     seen: u64,
+    /// What the client knows of that.
+    told: u64,
     end: Instant,
 }
 
@@ -45,43 +47,43 @@ impl Watch {
         target: &Target,
         call: &Call,
     ) -> Result<Self, Failure> {
-        let namespace = if resource.namespaced {
-            target.namespace.clone()
-        } else {
-            String::new()
-        };
         let lasts = number(call, "timeoutSeconds")?.filter(|seconds| *seconds > 0);
         let lasts = lasts.map_or(LONGEST, Duration::from_secs);
-        let from: u64 = number(call, "resourceVersion")?.unwrap_or(0);
+        check(call)?;
+        let from = any_version(call)?;
         let mut watch = Self {
             resource,
-            namespace,
+            namespace: target.namespace.clone(),
             selection: Selection::of(call, resource)?,
             first: Vec::new(),
             changes: None,
             bookmarks: call.flag("allowWatchBookmarks"),
             seen: store.revision(),
+            told: store.revision(),
             end: Instant::now() + lasts,
         };
-        let all_first = initial_events(call)?;
-        if from == 0 || all_first {
+        if from > 0 && call.parameter("sendInitialEvents").is_empty() {
+            match store.changes(from) {
+                Ok(changes) => {
+                    watch.changes = Some(changes);
+                    (watch.seen, watch.told) = (from, from);
+                }
+                Err(expired) => watch.first = vec![event("ERROR", &expired.status)],
+            }
+            return Ok(watch);
+        }
+        // Without a version, everything is meant to come first, unless that is ruled out.
+        if call.parameter("sendInitialEvents").is_empty() || call.flag("sendInitialEvents") {
             let existing = store.all(resource, &watch.namespace);
             let existing = existing.iter().map(|(_, object)| object);
             let selected = existing.filter(|object| watch.selection.matches(object));
             watch.first = selected.map(|object| event("ADDED", object)).collect();
-            if all_first && watch.bookmarks {
-                watch.first.push(watch.bookmark(true));
-            }
-            watch.changes = Some(store.changes(watch.seen)?);
-        } else {
-            match store.changes(from) {
-                Ok(changes) => {
-                    watch.changes = Some(changes);
-                    watch.seen = from;
-                }
-                Err(expired) => watch.first = vec![event("ERROR", &expired.status)],
+            if watch.bookmarks {
+                let end = watch.bookmark(true);
+                watch.first.push(end);
             }
         }
+        watch.changes = Some(store.changes(watch.seen)?);
         Ok(watch)
     }
 
@@ -111,15 +113,15 @@ impl Watch {
                     None => return,
                 },
                 () = sleep_until(self.end) => {
-                    if self.bookmarks {
+                    if let Some(bookmark) = self.news() {
                         // The receiver may be gone; then this watch is at its end too.
-                        let _ = events.send(self.bookmark(false)).await;
+                        let _ = events.send(bookmark).await;
                     }
                     return;
                 }
                 () = sleep_until(next_bookmark) => {
                     next_bookmark = Instant::now() + BOOKMARKS;
-                    self.bookmarks.then(|| self.bookmark(false))
+                    self.news()
                 }
                 Ok(()) = nudge.changed() => self.bookmarks.then(|| self.bookmark(false)),
             };
@@ -134,8 +136,12 @@ impl Watch {
     /// How a change looks to this watch, if it concerns it: what leaves the selection is deleted to
     /// it, what enters is added.
     fn event(&mut self, change: &Change) -> Option<Bytes> {
+        // A watch may begin in the future.
+        if change.revision <= self.seen {
+            return None;
+        }
         // Versions are shared by everything, so that any change tells how far we are.
-        self.seen = self.seen.max(change.revision);
+        self.seen = change.revision;
         let key = &change.key;
         let ours = key.plural == self.resource.plural
             && (self.namespace.is_empty() || key.namespace == self.namespace);
@@ -148,22 +154,31 @@ impl Watch {
                 .filter(|object| self.selection.matches(object))
                 .cloned()
         };
-        match (selected(&change.before), selected(&change.after)) {
-            (None, None) => None,
-            (None, Some(after)) => Some(event("ADDED", &after)),
-            (Some(_), Some(after)) => Some(event("MODIFIED", &after)),
+        let event = match (selected(&change.before), selected(&change.after)) {
+            (None, None) => return None,
+            (None, Some(after)) => event("ADDED", &after),
+            (Some(_), Some(after)) => event("MODIFIED", &after),
             (Some(before), None) => {
                 let gone = with_version(Value::clone(&before), change.revision);
-                Some(event("DELETED", &gone))
+                event("DELETED", &gone)
             }
-        }
+        };
+        self.told = self.seen;
+        Some(event)
     }
 
-    fn bookmark(&self, end_of_initial: bool) -> Bytes {
+    /// A bookmark, if there is anything to tell by it.
+    fn news(&mut self) -> Option<Bytes> {
+        let is_due = self.bookmarks && self.seen > self.told;
+        is_due.then(|| self.bookmark(false))
+    }
+
+    fn bookmark(&mut self, end_of_initial: bool) -> Bytes {
+        self.told = self.seen;
         let mut object = json!({
             "kind": self.resource.kind,
             "apiVersion": self.resource.api_version(),
-            "metadata": {"resourceVersion": self.seen.to_string(), "creationTimestamp": null},
+            "metadata": {"resourceVersion": self.seen.to_string()},
         });
         if end_of_initial {
             object["metadata"]["annotations"] = json!({"k8s.io/initial-events-end": "true"});
@@ -172,17 +187,20 @@ impl Watch {
     }
 }
 
-/// Whether everything that exists shall come first, and then a bookmark.
-fn initial_events(call: &Call) -> Result<bool, Failure> {
-    let asked = call.parameter("sendInitialEvents");
-    if !asked.is_empty() && call.parameter("resourceVersionMatch") != "NotOlderThan" {
-        let detail = "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan";
-        let cause = Cause::forbidden("resourceVersionMatch", detail);
-        let details = json!({"group": "meta.k8s.io", "kind": "ListOptions"});
-        let what = "ListOptions.meta.k8s.io";
-        return Err(Failure::invalid_as(what, "", details, &[cause]));
-    }
-    Ok(call.flag("sendInitialEvents"))
+/// The rules between parameters (`apis/meta/internalversion/validation`).
+fn check(call: &Call) -> Result<(), Failure> {
+    let field = "resourceVersionMatch";
+    let is_initial = !call.parameter("sendInitialEvents").is_empty();
+    let detail = match call.parameter(field) {
+        "" if !is_initial => return Ok(()),
+        "NotOlderThan" if is_initial => return Ok(()),
+        _ if is_initial => {
+            "sendInitialEvents requires setting resourceVersionMatch to NotOlderThan"
+        }
+        _ => "resourceVersionMatch is forbidden for watch unless sendInitialEvents is provided",
+    };
+    let cause = Cause::forbidden(field, detail);
+    Err(Failure::invalid_options("ListOptions", &[cause]))
 }
 
 /// One line of the stream.
