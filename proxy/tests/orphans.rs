@@ -34,15 +34,17 @@ struct Leader {
 
 impl Leader {
     fn of(server: &Redis) -> Self {
-        let process = Program::new(std::env::current_exe().unwrap())
+        let process = Program::new(std::env::current_exe().expect("this program has a path"))
             .args(["--exact", "lead", "--nocapture"])
             .env(SERVER, server.port().to_string())
             .typed()
             .captured()
             .spawn()
-            .unwrap();
-        let line = process.lines().wait_for("leads on ", PATIENCE).unwrap();
-        let address = line.rsplit(' ').next().unwrap().parse().unwrap();
+            .expect("a process");
+        let line = process.lines().wait_for("leads on ", PATIENCE);
+        let line = line.expect("a proxy that leads");
+        let address = line.rsplit(' ').next().map(str::parse);
+        let address = address.expect("a last word").expect("an address");
         Self { process, address }
     }
 
@@ -52,11 +54,11 @@ impl Leader {
 
     /// It is stopped until its lead has ended, and goes on. `meanwhile` runs when it has stopped.
     fn sleep_through_its_end(&mut self, meanwhile: impl FnOnce()) {
-        self.process.stop().unwrap();
+        self.process.stop().expect("stopped");
         let end = Instant::now() + LEASE;
         meanwhile();
-        until(2 * LEASE, "the end of the lead", || Instant::now() > end).unwrap();
-        self.process.cont().unwrap();
+        until(PATIENCE, "the end of the lead", || Instant::now() > end).expect("in time");
+        self.process.cont().expect("it goes on");
     }
 }
 
@@ -193,8 +195,8 @@ fn stored(servers: &[Redis], list: usize) -> Vec<u64> {
     let name = format!("list{list}");
     let mut stored: Vec<u64> = Vec::new();
     for server in servers {
-        let found = server.query(&["LRANGE", &name, "0", "-1"]).unwrap();
-        stored.extend(redis::from_redis_value::<Vec<u64>>(found).unwrap());
+        let found = server.query(&["LRANGE", &name, "0", "-1"]).expect("a list");
+        stored.extend(redis::from_redis_value::<Vec<u64>>(found).expect("numbers"));
     }
     stored.sort_unstable();
     stored
