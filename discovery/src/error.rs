@@ -15,6 +15,15 @@ pub enum Error {
         /// What went wrong.
         source: Box<dyn error::Error + Send + Sync>,
     },
+    /// The answer is that it shall not be told, most likely because a permission is missing:
+    /// somebody has to act. The last answer stands; calling again resumes, slowly.
+    #[error("{query} is refused")]
+    Refused {
+        /// What was asked.
+        query: String,
+        /// What is missing.
+        source: Box<dyn error::Error + Send + Sync>,
+    },
     /// The answer names more members than the configuration allows, so it was not taken: most
     /// likely it names something else. The last answer stands; calling again resumes.
     #[error("{query} names {found} members, more than {limit}")]

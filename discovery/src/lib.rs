@@ -1,4 +1,4 @@
-//! Which members of a group exist: a fixed list, or DNS.
+//! Which members of a group exist: a fixed list, DNS or Kubernetes.
 //!
 //! A [`Discovery`] answers one question, again and again: who is there now? It does not say who is
 //! alive, ready or the leader.
@@ -28,20 +28,29 @@
 //! |---|---|---|---|
 //! | [`Fixed`] | never | has none | if they were given the same list |
 //! | `Dns` (feature `dns`) | within the record's TTL, kept within bounds, plus one lookup | the last answer stands, one error per outage | not at the same time: caches differ by up to the TTL |
+//! | `Kubernetes` (feature `kube`) | when the API tells it; a departure after `linger` (1 s) | the last answer stands, one error per outage, noticed within `max_silence` plus twice `timeout` (40 s) | not at the same time: watches run apart, and API servers differ by some milliseconds |
 //!
 //! None of them is a quorum: two members may hold different sets at the same time, and a member
 //! that was removed may still run. What must be safe must not rest on discovery alone.
 //!
+//! # Announcing the leader
+//!
+//! The other way round, `Announcer` (feature `kube`) tells the clients of a group whom to talk to: it
+//! points a Kubernetes Service at the leader's pod, and where asked labels the pods by their role. A
+//! term in an annotation keeps an older leader from overwriting a newer one.
+//!
 //! # Features
 //!
-//! - `dns`: `Dns`, by hickory-resolver. Without it the crate does no I/O.
+//! - `dns`: `Dns`, by hickory-resolver.
+//! - `kube`: `Kubernetes` and `Announcer`, by kube. Which version of the API is compiled in is chosen
+//!   by the final program, by a feature of k8s-openapi; the ones used here are in every version.
+//!
+//! Without them the crate does no I/O.
 
 mod address;
+#[cfg(feature = "kube")]
+mod announce;
 #[cfg(any(feature = "dns", feature = "kube"))]
-#[allow(
-    dead_code,
-    reason = "what stands on it with feature kube follows with the next change"
-)]
 mod backoff;
 #[cfg(feature = "dns")]
 mod dns;
@@ -59,10 +68,16 @@ mod zone;
 
 use async_trait::async_trait;
 
+#[cfg(feature = "kube")]
+pub use crate::announce::{Announcement, Announcer, AnnouncerConfig, Leader, RoleLabel};
 #[cfg(feature = "dns")]
 pub use crate::dns::{Dns, DnsConfig};
 pub use crate::error::Error;
 pub use crate::fixed::Fixed;
+#[cfg(feature = "kube")]
+pub use crate::kube::Kubernetes;
+#[cfg(feature = "kube")]
+pub use crate::kube::config::{Family, Include, KubernetesConfig, Port, Source};
 pub use crate::member::{Member, Members};
 pub use crate::peers::Peers;
 pub use crate::query::Query;

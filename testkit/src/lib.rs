@@ -1,4 +1,5 @@
-//! Real servers under test: redis-server, Sentinel, DNS, and hosts in network namespaces.
+//! Real servers under test: redis-server, Sentinel, DNS, and hosts in network namespaces; with the
+//! feature `kube`, a Kubernetes API.
 //!
 //! For tests, benches and the quickstart of Bellwether; unpublished. All of it is synchronous and
 //! runs on plain threads, so that it can be used from any test. Whatever is started ends when its
@@ -23,6 +24,8 @@ mod claim;
 mod dns;
 mod group;
 pub mod install;
+#[cfg(feature = "kube")]
+pub mod kube;
 mod lines;
 mod net;
 pub mod ports;
@@ -36,6 +39,8 @@ mod writer;
 
 pub use crate::dns::DnsServer;
 pub use crate::group::{Group, GroupOptions, Node};
+#[cfg(feature = "kube")]
+pub use crate::kube::KubeApi;
 pub use crate::lines::Lines;
 pub use crate::net::{Host, Network};
 pub use crate::process::{Process, Program};

@@ -104,6 +104,16 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    /// Of another kind than an answer of the API.
+    pub(crate) fn new(asked: &Asked, why: impl Into<String>) -> Self {
+        Self {
+            asked: asked.clone(),
+            why: why.into(),
+            status: None,
+            retry_after: None,
+        }
+    }
+
     /// The status of HTTP, where there was an answer.
     pub(crate) fn status(&self) -> Option<u16> {
         self.status
@@ -133,23 +143,15 @@ pub(crate) async fn within<T>(
 ) -> Result<T, Failure> {
     match tokio::time::timeout(limit, request).await {
         Ok(answer) => answer.map_err(|error| explain(&error, asked)),
-        Err(_) => Err(Failure {
-            asked: asked.clone(),
-            why: format!("the API does not answer within {limit:?}"),
-            status: None,
-            retry_after: None,
-        }),
+        Err(_) => Err(Failure::new(
+            asked,
+            format!("the API does not answer within {limit:?}"),
+        )),
     }
 }
 
 /// What an error means for whoever runs the program.
 pub(crate) fn explain(error: &kube::Error, asked: &Asked) -> Failure {
-    let failure = |why| Failure {
-        asked: asked.clone(),
-        why,
-        status: None,
-        retry_after: None,
-    };
     match error {
         kube::Error::Api(answer) => {
             let seconds = answer
@@ -157,17 +159,20 @@ pub(crate) fn explain(error: &kube::Error, asked: &Asked) -> Failure {
                 .as_ref()
                 .map_or(0, |details| details.retry_after_seconds);
             Failure {
+                asked: asked.clone(),
                 why: meaning(answer, asked),
                 status: Some(answer.code),
                 retry_after: (seconds > 0).then(|| Duration::from_secs(seconds.into())),
-                ..failure(String::new())
             }
         }
-        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => {
-            failure(format!("the answer is not understood: {}", root(error)))
+        kube::Error::SerdeError(_) | kube::Error::FromUtf8(_) => Failure::new(
+            asked,
+            format!("the answer is not understood: {}", root(error)),
+        ),
+        kube::Error::Auth(_) => {
+            Failure::new(asked, format!("there are no credentials: {}", root(error)))
         }
-        kube::Error::Auth(_) => failure(format!("there are no credentials: {}", root(error))),
-        _ => failure(format!("the API is not reached: {}", root(error))),
+        _ => Failure::new(asked, format!("the API is not reached: {}", root(error))),
     }
 }
 
