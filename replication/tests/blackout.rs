@@ -56,6 +56,11 @@ impl Group {
         .await
     }
 
+    fn write(&self, number: usize, key: &str) {
+        let reply = self.servers[number].command(&["SET", key, "kept"]);
+        assert_eq!(reply.expect("it is a primary"), "OK");
+    }
+
     async fn has(&self, living: &[usize], key: &str) {
         eventually(key, || async {
             let has = |number: &usize| {
@@ -77,9 +82,7 @@ async fn stale_first(kind: Kind, file: File, seed: u64) {
     let mut rng = fastrand::Rng::with_seed(seed);
     let mut group = Group::kept(kind, file);
     let first = group.formed(&[0, 1, 2], 2).await;
-    group.servers[first]
-        .command(&["SET", "early", "kept"])
-        .unwrap();
+    group.write(first, "early");
     group.has(&[0, 1, 2], "early").await;
 
     let stale = rng.usize(..3);
@@ -87,9 +90,7 @@ async fn stale_first(kind: Kind, file: File, seed: u64) {
     group.cut(stale, file);
     let mut others: Vec<_> = (0..3).filter(|number| *number != stale).collect();
     let primary = group.formed(&others, 1).await;
-    group.servers[primary]
-        .command(&["SET", "late", "kept"])
-        .unwrap();
+    group.write(primary, "late");
     group.has(&others, "late").await;
     for other in &others {
         eventually("a later passport", || async {
@@ -120,7 +121,9 @@ async fn stale_first(kind: Kind, file: File, seed: u64) {
 }
 
 async fn many(kind: Kind, file: File) {
-    let times = std::env::var("BELLWETHER_BLACKOUTS").map_or(2, |text| text.parse().unwrap());
+    let times = std::env::var("BELLWETHER_BLACKOUTS").map_or(2, |text| {
+        text.parse().expect("BELLWETHER_BLACKOUTS is a number")
+    });
     let seed = fastrand::u64(..);
     for seed in seed..seed.saturating_add(times) {
         println!("seed {seed}");
@@ -143,9 +146,7 @@ async fn the_latest_leads_after_a_power_cut_with_snapshots() {
 async fn whoever_has_a_passport_leads_alone_after_a_while_and_whoever_has_none_does_not() {
     let mut group = Group::kept(Kind::Race, File::Log);
     let primary = group.formed(&[0, 1, 2], 2).await;
-    group.servers[primary]
-        .command(&["SET", "k", "kept"])
-        .unwrap();
+    group.write(primary, "k");
     group.has(&[0, 1, 2], "k").await;
     // While all are gone, one of them loses its passport, and another its data.
     (0..3).for_each(|number| group.cut(number, File::Log));
@@ -177,9 +178,7 @@ async fn whoever_has_a_passport_leads_alone_after_a_while_and_whoever_has_none_d
 async fn a_blank_server_waits_for_those_with_data() {
     let mut group = Group::kept(Kind::Race, File::Log);
     let primary = group.formed(&[0, 1, 2], 2).await;
-    group.servers[primary]
-        .command(&["SET", "k", "kept"])
-        .unwrap();
+    group.write(primary, "k");
     group.has(&[0, 1, 2], "k").await;
     (0..3).for_each(|number| group.cut(number, File::Log));
     group.forget_election();
