@@ -24,15 +24,32 @@
 //!
 //! | [`Instance`] | a fence holds | a promotion is verified | versions |
 //! |---|---|---|---|
-//! | [`Redis`] | until it is told otherwise; over a restart if it boots as a replica of nowhere | by ROLE | Redis from 6.2 on (tested with 6.2 and 7.0), and Valkey, which speaks the same (not tested) |
+//! | [`Redis`] | until it is told otherwise; over a restart if it boots as a replica of nowhere | by ROLE, and by its [`Passport`] | Redis from 6.2 on (tested with 7.0, and with 7.0 without functions), and Valkey, which speaks the same (not tested) |
+//!
+//! # Which dataset is the latest
+//!
+//! One that contains another by the rule of PSYNC goes before it. Where histories do not compare, the
+//! later [`Passport`] does: it is written into the dataset at each promotion, and again when the
+//! primary loses a replica, so that what that one has is known to be older. In Redis it is a library
+//! of functions called `bellwether_passport`, which survives FLUSHALL and is no key; from a server
+//! that has no functions, or does not permit them, it is the key `bellwether:passport`. Users see it
+//! in FUNCTION LIST; what they do to it is undone by the leader. A dataset of another group is left
+//! alone: to copy functions between groups, leave this library out.
+//!
+//! After a restart of everything, members that are expected (their agents are connected, or discovery
+//! knows of them) are waited for until they have told what they have, up to
+//! [`SidecarConfig::form_timeout`]. Of those that are not known to anybody nobody waits: discovery
+//! must know of all members before the first of them is ready.
 //!
 //! # Guarantees
 //!
-//! A sidecar never promotes an empty server while it reaches one with data, publishes its server
-//! only when that is a verified primary, and loses no acknowledged write in a switchover that
+//! A sidecar never promotes a blank server while it reaches one with data, nor one with an older
+//! dataset while it reaches a later one; publishes its server only when that is a verified primary
+//! with a passport of its own; and loses no acknowledged write in a switchover that
 //! succeeds. Whether there is one primary at a time is up to the election, and to whether the old
 //! one can be reached to be fenced. Replication is asynchronous: what an unplanned failover loses
-//! lies beyond the successor's offset at promotion, and is logged.
+//! lies beyond the successor's offset at promotion, and is logged. A dataset that comes back when
+//! another one serves already gives way to it, even if it is the later one: that is logged too.
 //!
 //! There are no features.
 

@@ -20,7 +20,8 @@ pub struct Status {
     pub replicas: Vec<Server>,
     /// What the own server last said.
     pub server: Option<Inspection>,
-    /// Why the own server is not known or cannot be relied on, if so.
+    /// Why the own server is not known or cannot be relied on, if so; or what an operator must decide
+    /// before it can lead, such as that its dataset is of another group.
     pub trouble: Option<String>,
     /// The other members by name.
     pub members: BTreeMap<String, MemberStatus>,

@@ -1,5 +1,7 @@
 //! The main paths, event by event. What goes wrong meanwhile is the simulation's.
 
+mod passports;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},

@@ -47,7 +47,7 @@ pub(super) struct Agent {
     pub(super) unserved_since: Time,
     /// When it first gave way to whom it cannot see, since nobody serves.
     pub(super) gave_way: Option<Time>,
-    /// In which run it last heard that its server was in step with the primary, and when.
+    /// In which run it last heard that its server was primary or had a link to one, and when.
     pub(super) in_step: Option<(u64, Time)>,
     /// What its server's passport has to be later than, when it serves.
     pub(super) exceeds: Option<Issue>,

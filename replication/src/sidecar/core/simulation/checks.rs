@@ -273,7 +273,7 @@ impl World {
                 name_of(node)
             ));
         }
-        if begins {
+        if begins && !excused {
             self.check_stamped(node);
         }
     }
@@ -373,10 +373,13 @@ impl World {
     /// Whether there is one primary, which all follow and all agree on.
     fn is_whole(&self) -> Result<(), String> {
         let all = 0..self.nodes.len();
-        let primaries: Vec<usize> = all
-            .clone()
-            .filter(|n| self.nodes[*n].server.primary && !self.nodes[*n].server.data.is_foreign())
-            .collect();
+        // Who is of another group, or was started writable and may not lead, is none of ours.
+        let ours = |node: &usize| {
+            let server = &self.nodes[*node].server;
+            let adopted = server.plain && server.priority == 0;
+            server.primary && !adopted && !server.data.is_foreign()
+        };
+        let primaries: Vec<usize> = all.clone().filter(ours).collect();
         let [primary] = primaries[..] else {
             let only_lame = |node: usize| {
                 let server = &self.nodes[node].server;

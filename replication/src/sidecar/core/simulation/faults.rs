@@ -62,8 +62,8 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let nodes = rng.usize(2..=5);
-        let weather = match rng.u8(..13) {
-            0 | 1 => Weather::Planned,
+        let weather = match rng.u8(..14) {
+            0 | 1 | 13 => Weather::Planned,
             2 | 3 => Weather::Crashes,
             4 | 5 => Weather::Stops,
             6 | 7 => Weather::Cuts,

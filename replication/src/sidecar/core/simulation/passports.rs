@@ -1,11 +1,8 @@
 //! What must hold of passports, of other groups' datasets, and of the waiting for those who have
 //! not told what they have.
 
-use super::{
-    server::node_at,
-    world::{MS, SECOND, Time, World, name_of},
-};
-use crate::{Inspection, Papers, Relation, passport::Issue, sidecar::core::Order};
+use super::world::{MS, SECOND, Time, World, name_of};
+use crate::{Inspection, Link, Papers, Relation, passport::Issue, sidecar::core::Order};
 
 /// What could be known for this long must be known.
 const KNOWN: Time = 1_500 * MS;
@@ -52,16 +49,12 @@ impl World {
     /// An agent heard what its own server says.
     pub(super) fn note_in_step(&mut self, node: usize, said: &Inspection) {
         let now = self.now;
-        let agent = self.nodes[node].agent.as_mut().expect("it asked");
-        let Some(primary) = &agent.view.primary else {
+        if !said.is_primary() && said.link() != Some(Link::Up) {
             return;
-        };
-        let serves = said.is_primary() && node_at(&primary.address) == Some(node);
-        let follows = said.follows(&primary.address) && said.link() == Some(crate::Link::Up);
-        if serves || follows {
-            let run = said.run_id.parse().expect("runs are numbers");
-            agent.in_step = Some((run, now));
         }
+        let run = said.run_id.parse().expect("runs are numbers");
+        let agent = self.nodes[node].agent.as_mut().expect("it asked");
+        agent.in_step = Some((run, now));
     }
 
     /// A server is promoted: must its agent not have waited for others?
@@ -79,7 +72,7 @@ impl World {
         let in_step = agent.in_step.is_some_and(|(run, at)| {
             run == server.run && since <= at + self.plan.form_timeout + TOLERANCE
         });
-        let follows = server.link == crate::Link::Up && server.of == agent.last_primary;
+        let follows = server.link == Link::Up && server.of == agent.last_primary;
         if in_step || follows || !self.plan.unseen || self.now >= since + waits {
             return;
         }
@@ -98,18 +91,24 @@ impl World {
     /// later?
     pub(super) fn check_order(&mut self, node: usize, other: usize, ordered: Time) {
         let ours = &self.nodes[node].server.data;
-        let theirs = &self.nodes[other].server.data;
+        let server = &self.nodes[other].server;
+        let theirs = &server.data;
         let relation = theirs.position().relation(&ours.position());
         let apart = matches!(relation, Relation::Diverged | Relation::Unrelated);
         let known = self.ledger.heard[node][other]
             .as_ref()
             .is_some_and(|(at, said)| {
                 let same = issue(said) == Some(theirs.issue());
-                *at < ordered && same && said.fit().is_ok()
+                let alive = server.is_whole() && said.run_id == server.run.to_string();
+                *at < ordered && same && alive && said.fit().is_ok()
             });
+        // Neither was restarted while it was decided on.
+        let own = &self.nodes[node].server;
+        let since = own.process_since.max(server.process_since);
+        let steady = since + 250 * MS < ordered;
         let stands = self.plan.unseen || self.stands_since(node, other, 100 * MS);
         let later = theirs.issue() > ours.stamped() && !theirs.is_blank() && !theirs.is_foreign();
-        if apart && known && stands && later && self.waits_for_the_unseen(node) {
+        if apart && known && steady && stands && later && self.waits_for_the_unseen(node) {
             let (who, them) = (name_of(node), name_of(other));
             let (ours, theirs) = (ours.issue(), theirs.issue());
             self.violate(format!(
