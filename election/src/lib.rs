@@ -8,6 +8,7 @@
 //! | backend | needs | guarantees |
 //! |---|---|---|
 //! | [`Timestamp`] | TCP between the members | one leader while the network is whole; **no quorum**: each side of a cut may have a leader |
+//! | `Lease` (feature `kube`) | the Kubernetes API | one leader at any instant, whatever the network does; nobody leads while the API is away |
 //!
 //! All backends share this:
 //! - **Act as leader only before [`Leading::until`](Leadership::Leading).** Check it before each
@@ -16,6 +17,8 @@
 //!   fence those who come late.
 //! - Each time nobody is known to lead, the application has to say anew whether it stands.
 //! - Who does not stand never leads.
+//!
+//! Work that only the leader may do, and nothing else, is run by [`Participant::lead`].
 //!
 //! # Example
 //!
@@ -60,16 +63,26 @@
 //! # Ok(())
 //! # }
 //! ```
+//!
+//! # Features
+//!
+//! - `kube`: `Lease`, by the crate kube, whose types appear in the constructor of that backend only.
 
 mod error;
+mod lead;
 mod leadership;
+#[cfg(feature = "kube")]
+mod lease;
 mod seat;
 mod timestamp;
 
 use async_trait::async_trait;
 
 pub use error::Error;
+pub use lead::Led;
 pub use leadership::{Leadership, NodeId, Rank, Term};
+#[cfg(feature = "kube")]
+pub use lease::{Lease, LeaseConfig, LeaseStatus};
 pub use seat::{Intent, MAX_CARD, MAX_RANK, Participant, Peer, Seat, seat};
 pub use timestamp::{Stats, Timestamp, TimestampConfig};
 

@@ -1,6 +1,7 @@
 //! Measurements, beside the peers that are installed, interleaved in one run.
 
 mod failover;
+mod lease;
 mod proxy;
 mod table;
 
@@ -13,6 +14,8 @@ use clap::Subcommand;
 pub(crate) enum Bench {
     /// How long writes stop when parts of a group fail, beside Redis Sentinel.
     Failover(failover::Arguments),
+    /// How long nobody leads when a Lease changes hands, and through troubles of the API.
+    Lease,
     /// How fast the proxy is and what it costs, beside haproxy and nutcracker.
     Proxy(proxy::Arguments),
 }
@@ -22,6 +25,7 @@ pub(crate) enum Bench {
 pub(crate) fn main(which: &Bench) -> ExitCode {
     let outcome = match which {
         Bench::Failover(arguments) => failover::run(arguments),
+        Bench::Lease => lease::run(),
         Bench::Proxy(arguments) => proxy::run(arguments),
     };
     match outcome {

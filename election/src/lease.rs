@@ -1,0 +1,204 @@
+//! The election by a Kubernetes Lease: a compare-and-swap, and no clock that is compared with another.
+
+mod api;
+mod cluster;
+mod config;
+mod core;
+mod flaw;
+mod object;
+mod record;
+mod shell;
+#[cfg(test)]
+mod sim;
+mod status;
+mod watch;
+
+use async_trait::async_trait;
+use tokio::{sync::watch::Receiver, sync::watch::Sender};
+use uuid::Uuid;
+
+use crate::{Election, Error, NodeId, Seat};
+use api::LeaseApi;
+pub use config::LeaseConfig;
+use core::Core;
+use flaw::Flaw;
+use shell::Shell;
+pub use status::LeaseStatus;
+
+/// An election by a Lease of the Kubernetes API.
+///
+/// # Safety
+///
+/// **At most one member acts as leader at any instant**, provided that
+/// - it acts only before [`until`](crate::Leadership::Leading), and has stopped `fence_timeout`
+///   after that at the latest,
+/// - all members run with the same times, and no member's clock runs faster than another's by more
+///   than `clock_drift`,
+/// - the API server's writes are atomic (they are: it compares the version of what it replaces).
+///
+/// That holds whatever is slow, lost, repeated or late between the members and the API, while
+/// processes are stopped and continued, when the Lease is deleted or its holder erased by hand, and
+/// whatever time of day any clock shows. In particular:
+/// - A member leads only by a write of its own that was acknowledged, until that write was *sent*,
+///   plus `renew_deadline`. Others take the Lease once they have seen it unchanged for
+///   `lease_duration` by their own clock, which is longer.
+/// - Every write names the version of the Lease that it was decided on. A write that arrives late
+///   finds another version, and does nothing.
+/// - A Lease that was deleted, or emptied by hand, may still have a leader who does not know. Who
+///   finds none makes an empty one, and takes that after it was unchanged for `lease_duration`.
+///   That makes the very first start of a group as slow; an empty Lease among its manifests avoids
+///   it.
+/// - The [`Term`](crate::Term) grows with every spell, also when one member leads twice in a row. It
+///   is kept in the Lease. When the Lease is deleted, the next term is higher than all that the new
+///   leader has seen, and than the version of the new Lease: as versions are numbers that outlive
+///   deletion, and a spell costs at least one, it is higher than all that ever were.
+///
+/// What it does not promise:
+/// - **An API server that is away for `renew_deadline` ends the leader's spell.** Nobody leads until
+///   it is back.
+/// - Whoever may write the Lease can break it: by naming a holder, by deleting *and remaking* it, or
+///   by lowering the term by hand.
+/// - Other programs that hold the same Lease (client-go's, for example) are respected as client-go
+///   respects them, and they respect this one. They have no terms, and they take a deleted Lease at
+///   once.
+/// - On Linux `Instant` stops while the machine is suspended: a leader that wakes believes in its
+///   lease for what was left of it.
+///
+/// Ranks are not compared: who stands and writes first leads. An application that must not lead has
+/// to withdraw, and one that finds a better one resigns in its favour.
+///
+/// # Compared
+///
+/// What others do was read in their sources: client-go at commit 32ce75a of 2026-07-24,
+/// kube-leader-election 0.44.0, kube-lease-manager 0.13.1, kubert 0.25.0, kube-coordinate 2.0.0-rc.0.
+/// Times are those of the defaults (client-go: 15 s, 10 s, 2 s, as its core clients have them), without
+/// the latency of the API. "Transitions" is the Lease's own counter of them.
+///
+/// | | this | client-go | kube-leader-election | kube-lease-manager | kubert | kube-coordinate |
+/// |---|---|---|---|---|---|---|
+/// | every write names the version it was decided on | yes | all but the release | **no** | **no**; takes a free one by field manager | yes | not when it takes a released or missing one |
+/// | another's lease expires by | what was observed | what was observed | the other's wall clock | the other's wall clock | the other's wall clock | what was observed |
+/// | the end of one's own lease is told | with every renewal, as an instant | no: the context ends, then a callback | no: the Lease is handed out | no | with every renewal, by wall clock | no |
+/// | one's own lease is counted from | the request | the answer | - | the request | the request | the answer |
+/// | an API that is away ends a leader's spell | at `renew_deadline` | 12 s after an answer; up to 22 s with `ReleaseOnCancel` | its call fails, the rest is up to the caller | **not before it answers again** | at the expiry told; **its task ends, nobody renews** | at the first renewal that fails |
+/// | a deleted Lease under a living leader | waited out | taken at the next try | taken at the next call | **never made anew, the leader goes on** | **never made anew, all tasks end** | taken at once, the last writer wins |
+/// | fencing number | grows with each spell, over deletion | transitions, lost on deletion | transitions, two racers get the same | transitions, in a second write | transitions, not told | transitions, back to 1 after a release |
+/// | after a clean exit, taken over | at once, by watch | within 4.4 s, if `ReleaseOnCancel` | after 1 s, at the next call | **after expiry** | **after expiry** | **after expiry**: nothing is released |
+/// | after a crash, by default | 5 to 7 s | 13 to 24 s | - | 5 to 31 s | 1 to 30 s | 5 to 33 s |
+///
+/// # What it costs
+///
+/// A leader writes once per `retry_period`; a follower keeps a watch open. Without permission to
+/// watch, it reads once per `retry_period`, and take-overs are that much slower.
+///
+/// # Permissions
+///
+/// In the namespace of the Lease, on `leases` of group `coordination.k8s.io`: `get`, `patch`,
+/// `create` (not needed if the Lease exists) and `watch` (optional). What is missing is said in the
+/// log and in [`LeaseStatus::problem`], and tried again.
+pub struct Lease {
+    config: LeaseConfig,
+    api: LeaseApi,
+    node: NodeId,
+    ran: bool,
+    status: Sender<LeaseStatus>,
+}
+
+impl Lease {
+    /// Takes part by this client.
+    ///
+    /// Let the client not retry by itself (`default_retry` of `kube::Config`): every call is bounded
+    /// by four fifths of `retry_period`, and retried here.
+    ///
+    /// # Errors
+    ///
+    /// If the configuration cannot work.
+    pub fn new(client: kube::Client, config: LeaseConfig) -> Result<Self, Error> {
+        config.check()?;
+        let namespace = match &config.namespace {
+            Some(namespace) => namespace.clone(),
+            None => client.default_namespace().into(),
+        };
+        Ok(Self {
+            api: LeaseApi::new(
+                client,
+                namespace,
+                config.name.clone(),
+                config.call_timeout(),
+            ),
+            node: node(&config),
+            config,
+            ran: false,
+            status: Sender::new(LeaseStatus::default()),
+        })
+    }
+
+    /// Takes part in the cluster that this process is configured for: the one that `KUBECONFIG`
+    /// names, else that of its pod's service account, else that of `~/.kube/config`.
+    ///
+    /// Where the process has no default TLS provider of rustls, ring becomes it.
+    ///
+    /// # Errors
+    ///
+    /// If there is no such configuration, or this one cannot work. Nobody is called yet: an API
+    /// server that is away is waited for by [`run`](Election::run).
+    pub async fn connect(config: LeaseConfig) -> Result<Self, Error> {
+        config.check()?;
+        let client = cluster::connect().await?;
+        Self::new(client, config)
+    }
+
+    /// What this member is called. A second [`run`](Election::run) is another life, with another
+    /// incarnation.
+    #[must_use]
+    pub fn node(&self) -> &NodeId {
+        &self.node
+    }
+
+    /// How it gets on with the API, now and in future.
+    #[must_use]
+    pub fn status(&self) -> Receiver<LeaseStatus> {
+        self.status.subscribe()
+    }
+}
+
+#[async_trait]
+impl Election for Lease {
+    async fn run(&mut self, seat: Seat) -> Result<(), Error> {
+        if std::mem::replace(&mut self.ran, true) {
+            self.node = node(&self.config);
+        }
+        let core = Core::new(
+            self.node.clone(),
+            self.config.timing(),
+            tokio::time::Instant::now().into_std(),
+            fastrand::u64(..),
+            None,
+        );
+        let shell = Shell::new(
+            core,
+            seat,
+            self.api.clone(),
+            self.config.retry_period,
+            self.status.clone(),
+        );
+        shell.run(self.config.renew_deadline).await;
+        Ok(())
+    }
+}
+
+impl std::fmt::Debug for Lease {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Lease")
+            .field("config", &self.config)
+            .field("node", &self.node)
+            .finish_non_exhaustive()
+    }
+}
+
+fn node(config: &LeaseConfig) -> NodeId {
+    NodeId {
+        member: config.member.clone(),
+        incarnation: Uuid::new_v4(),
+    }
+}

@@ -1,0 +1,327 @@
+//! Decides: a pure state machine, see [`Core::step`].
+//!
+//! One call to the API at a time. What is known of the Lease comes from the answers to calls, which
+//! are always believed, and from the watch, which may lag behind them.
+
+#![deny(clippy::disallowed_methods)]
+
+use std::time::{Duration, Instant};
+
+use crate::{
+    Intent, Leadership, NodeId, Term,
+    lease::{
+        Flaw,
+        config::Timing,
+        record::{self, Record, Snapshot, Version, Wall, identity},
+    },
+};
+
+mod absorb;
+mod decide;
+#[cfg(test)]
+mod tests;
+
+/// One moment, as this machine's clocks show it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    /// What all decisions go by.
+    pub(crate) at: Instant,
+    /// What is written into the Lease for others to read.
+    pub(crate) wall: Wall,
+}
+
+/// A fact for the core.
+#[derive(Clone, Debug)]
+pub(crate) enum Event {
+    /// Time has passed.
+    Tick,
+    /// What the application wants, and whether it has spoken in the vacancy last published.
+    Intent { intent: Intent, spoke: bool },
+    /// The watch shows the Lease.
+    Shown(Seen),
+    /// The watch has begun, or has ended.
+    Watch(bool),
+    /// The call that was ordered has ended.
+    Answered(Result<Seen, Failure>),
+    /// The application has left.
+    Leave,
+}
+
+/// The Lease as somebody was told of it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Seen {
+    Present(Snapshot),
+    /// There is none; with the version of its deletion if a watch told that.
+    Absent(Option<Version>),
+}
+
+/// Why a call came to nothing, as far as it matters for what comes next.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Failure {
+    /// Refused: what the call rested on is no longer so.
+    Conflict,
+    /// Refused for now, perhaps with a time to wait.
+    Busy(Option<Duration>),
+    /// No answer: what was asked for may have been done, or may yet be.
+    Lost,
+    /// Refused until somebody changes the permissions or the configuration.
+    Denied,
+}
+
+/// An order from the core.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Action {
+    /// Call the API; report the end of it by [`Event::Answered`].
+    Call(Call),
+    /// Tell the application who leads.
+    Publish(Leadership),
+    /// The watch has missed something: begin another.
+    Rewatch,
+    /// The application has left, and nothing is left to release.
+    Done,
+}
+
+/// A call to the API.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Call {
+    Read,
+    /// Make the Lease, if there is none.
+    Create(Record),
+    /// Write the Lease, if its version is still this one.
+    Write(Option<Version>, Record),
+}
+
+#[derive(Debug)]
+pub(crate) struct Core {
+    node: NodeId,
+    /// How the Lease calls this member.
+    me: String,
+    timing: Timing,
+    flaw: Option<Flaw>,
+    random: fastrand::Rng,
+    intent: Intent,
+    /// The application has spoken in the present vacancy.
+    spoke: bool,
+    leaving: bool,
+    /// The application resigned, and the Lease may still name this member.
+    releasing: bool,
+    known: Known,
+    /// When what is known of the Lease last became different.
+    changed: Instant,
+    /// When the API last told the Lease's state.
+    heard: Instant,
+    watching: bool,
+    /// The watch has shown something: it begins with the Lease, if there is one.
+    shown: bool,
+    /// What is known may be out of date: look before the next write.
+    doubt: bool,
+    /// A version that the watch showed during the call that is under way, and that cannot be ordered.
+    rumour: Option<Version>,
+    highest: Term,
+    spell: Option<Spell>,
+    call: Option<Pending>,
+    /// When this member last sent a write that made or kept it the leader.
+    wrote: Option<Instant>,
+    /// No call is made before this: a failure came.
+    not_before: Instant,
+    /// Failures in a row.
+    failures: u32,
+    published: Leadership,
+}
+
+/// What is known of the Lease.
+#[derive(Clone, Debug)]
+enum Known {
+    Nothing,
+    Absent,
+    Present(Snapshot),
+}
+
+/// One's own leadership.
+#[derive(Clone, Copy, Debug)]
+struct Spell {
+    term: Term,
+    until: Instant,
+}
+
+/// The call that is under way.
+#[derive(Clone, Copy, Debug)]
+struct Pending {
+    sent: Instant,
+    purpose: Purpose,
+    /// The watch told something newer meanwhile.
+    overtaken: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Purpose {
+    /// To see how the Lease stands; because the watch was silent, or for another reason.
+    Look { silence: bool },
+    /// To begin a spell of this term.
+    Acquire(Term),
+    /// To keep the spell of this term.
+    Renew(Term),
+    /// To give the Lease up.
+    Release,
+    /// To have a Lease at all, which nobody holds yet.
+    Form,
+}
+
+impl Purpose {
+    fn is_look(self) -> bool {
+        matches!(self, Self::Look { .. })
+    }
+}
+
+impl Core {
+    pub(crate) fn new(
+        node: NodeId,
+        timing: Timing,
+        now: Instant,
+        seed: u64,
+        flaw: Option<Flaw>,
+    ) -> Self {
+        Self {
+            me: identity(&node),
+            node,
+            timing,
+            flaw,
+            random: fastrand::Rng::with_seed(seed),
+            intent: Intent::default(),
+            spoke: false,
+            leaving: false,
+            releasing: false,
+            known: Known::Nothing,
+            changed: now,
+            heard: now,
+            watching: false,
+            shown: false,
+            doubt: false,
+            rumour: None,
+            highest: Term::default(),
+            spell: None,
+            call: None,
+            wrote: None,
+            not_before: now,
+            failures: 0,
+            published: Leadership::Vacant,
+        }
+    }
+
+    /// Takes a fact in and says what is to be done.
+    ///
+    /// Decisions rest on what is known, not on which event came last, so events may come twice, or
+    /// late.
+    #[must_use]
+    pub(crate) fn step(&mut self, now: Now, event: Event) -> Vec<Action> {
+        // First: what comes after the end of a spell does not prolong it.
+        self.end_spell_in_time(now.at);
+        let mut actions = Vec::new();
+        if self.absorb(now.at, event) {
+            actions.push(Action::Rewatch);
+        }
+        self.end_spell_in_time(now.at);
+        let leadership = self.leadership(now);
+        if leadership != self.published {
+            if leadership == Leadership::Vacant {
+                self.spoke = false;
+            }
+            self.published = leadership.clone();
+            actions.push(Action::Publish(leadership));
+        }
+        if self.call.is_none() {
+            if self.is_done() {
+                actions.push(Action::Done);
+            } else if let Plan::Now(purpose) = self.plan(now) {
+                actions.push(Action::Call(self.begin(now, purpose)));
+            }
+        }
+        actions
+    }
+
+    /// When to send [`Event::Tick`], at the latest.
+    pub(crate) fn wake_at(&self, now: Now) -> Instant {
+        let mut at = now.at + self.timing.lease_duration;
+        if let Some(spell) = self.spell {
+            at = at.min(spell.until);
+        }
+        if let Known::Present(seen) = &self.known
+            && matches!(self.published, Leadership::Following { .. })
+        {
+            at = at.min(self.expiry(now, &seen.record));
+        }
+        if self.call.is_none() {
+            match self.plan(now) {
+                Plan::Now(_) => at = now.at,
+                Plan::At(planned) => at = at.min(planned),
+            }
+        }
+        at
+    }
+
+    fn leadership(&self, now: Now) -> Leadership {
+        if let Some(Spell { term, until }) = self.spell {
+            return Leadership::Leading {
+                term,
+                until: Some(until),
+            };
+        }
+        let Known::Present(Snapshot { record, .. }) = &self.known else {
+            return Leadership::Vacant;
+        };
+        match &record.holder {
+            Some(holder) if *holder != self.me && now.at < self.expiry(now, record) => {
+                Leadership::Following {
+                    leader: record::node(holder),
+                    card: record.holders_card(),
+                    // Others' programs know no terms.
+                    term: record.term.unwrap_or(self.highest),
+                }
+            }
+            _ => Leadership::Vacant,
+        }
+    }
+
+    /// From when on a Lease that somebody else holds may be taken: once this member has seen it
+    /// unchanged for as long as it lasts, by its own clock.
+    ///
+    /// Source: client-go's leader election, which measures from what it observed, too.
+    fn expiry(&self, now: Now, record: &Record) -> Instant {
+        if self.flaw == Some(Flaw::TrustsOtherClocks) {
+            let age = now.wall - record.renewed.unwrap_or(0);
+            let left = record.duration.as_micros() as i64 - age;
+            return now.at + Duration::from_micros(left.max(0) as u64);
+        }
+        self.changed + record.duration
+    }
+
+    fn end_spell_in_time(&mut self, now: Instant) {
+        if self.spell.is_some_and(|spell| now >= spell.until) {
+            self.spell = None;
+        }
+    }
+
+    /// After the application has left: nothing in the Lease, or on its way there, names this member.
+    fn is_done(&self) -> bool {
+        self.leaving && !self.doubt && !self.holds()
+    }
+
+    /// The Lease names this member, as far as is known, and by its own doing: whom somebody named by
+    /// hand has to wait like all others until the claimant's lease has ended.
+    fn holds(&self) -> bool {
+        let Known::Present(Snapshot { record, .. }) = &self.known else {
+            return false;
+        };
+        let me = Some(&self.me);
+        let by_itself = record.claimant.as_ref() == me || self.flaw == Some(Flaw::TakesWhatNamesIt);
+        record.holder.as_ref() == me && by_itself
+    }
+}
+
+/// What to do next about the Lease.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plan {
+    Now(Purpose),
+    /// To think again at this time.
+    At(Instant),
+}

@@ -1,0 +1,245 @@
+//! Decides what to do next about the Lease.
+
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+
+use crate::{
+    Term,
+    lease::{
+        Flaw,
+        core::{Call, Core, Known, Now, Pending, Plan, Purpose},
+        record::{Record, Snapshot, UNKNOWN, Version, identity},
+    },
+};
+
+impl Core {
+    /// What to do next, if no call is under way.
+    pub(super) fn plan(&self, now: Now) -> Plan {
+        let wish = self.wish(now);
+        match wish {
+            Plan::Now(_) if now.at < self.not_before => Plan::At(self.not_before),
+            Plan::At(at) => Plan::At(at.max(self.not_before)),
+            wish @ Plan::Now(_) => wish,
+        }
+    }
+
+    /// The same without regard to failures.
+    fn wish(&self, now: Now) -> Plan {
+        if self.doubt {
+            return Plan::Now(Purpose::Look { silence: false });
+        }
+        match &self.known {
+            Known::Nothing => Plan::Now(Purpose::Look { silence: false }),
+            Known::Absent => match self.spell {
+                Some(spell) if self.flaw == Some(Flaw::CreatesAsHolder) => {
+                    Plan::Now(Purpose::Renew(spell.term))
+                }
+                // A leader forms one too, and writes over it: that takes nothing but a version. To
+                // make one that names it could come late, under another leader, after a second
+                // deletion.
+                None if !self.stands() => self.look(now),
+                _ => Plan::Now(Purpose::Form),
+            },
+            Known::Present(seen) => {
+                if self.holds() {
+                    self.held(now, seen)
+                } else if let Some(spell) = self.spell {
+                    // Over a Lease that was made in the place of a deleted one.
+                    Plan::Now(Purpose::Renew(spell.term))
+                } else {
+                    self.wait(now, seen)
+                }
+            }
+        }
+    }
+
+    /// The Lease names this member.
+    fn held(&self, now: Now, seen: &Snapshot) -> Plan {
+        let Snapshot {
+            version, record, ..
+        } = seen;
+        let unwanted = self.spoke && self.intent.candidacy.is_none();
+        if self.releasing || self.leaving || (self.spell.is_none() && unwanted) {
+            return Plan::Now(Purpose::Release);
+        }
+        let Some(spell) = self.spell else {
+            // A spell that ran out, or a write that was done after all.
+            return if self.stands() {
+                Plan::Now(Purpose::Acquire(self.next_term(version, record)))
+            } else {
+                self.look(now)
+            };
+        };
+        let period = if record.card == self.intent.card {
+            self.timing.retry_period
+        } else {
+            self.timing.retry_period / 4
+        };
+        match self.wrote.map(|wrote| wrote + period) {
+            Some(at) if now.at < at => Plan::At(at),
+            _ => Plan::Now(Purpose::Renew(spell.term)),
+        }
+    }
+
+    /// Somebody else may hold the Lease, and this member does not lead.
+    fn wait(&self, now: Now, seen: &Snapshot) -> Plan {
+        let record = &seen.record;
+        if !self.stands() {
+            return self.look(now);
+        }
+        let free_at = self.free_at(now, record);
+        if now.at < free_at {
+            return match self.look(now) {
+                Plan::At(at) => Plan::At(at.min(free_at)),
+                look @ Plan::Now(_) => look,
+            };
+        }
+        let term = self.next_term(&seen.version, record);
+        Plan::Now(Purpose::Acquire(term))
+    }
+
+    /// From when on this member may take a Lease that does not name it.
+    fn free_at(&self, now: Now, record: &Record) -> Instant {
+        match (&record.holder, &record.claimant) {
+            _ if self.flaw == Some(Flaw::RenewsUnchecked) && self.wrote.is_some() => now.at,
+            (Some(_), _) => self.expiry(now, record),
+            // Nobody released it: somebody emptied it by hand, or made it after a deletion, and
+            // the claimant may not know yet.
+            (None, Some(_)) if self.flaw != Some(Flaw::CreatesAtOnce) => {
+                self.changed + record.duration
+            }
+            (None, _) => match &record.successor {
+                Some(successor) if !self.is_called(successor) => {
+                    self.changed + self.timing.retry_period
+                }
+                _ => now.at,
+            },
+        }
+    }
+
+    /// A successor may be named without its incarnation, by who does not know it.
+    fn is_called(&self, successor: &str) -> bool {
+        successor == self.me || successor == self.node.member
+    }
+
+    /// When to look at the Lease, if nothing else is to be done. A leader that renews is heard of
+    /// by the watch; when it is silent for longer, the watch may be broken. (A leader's clock may be
+    /// slower than this one, and its retry period longer.) Of a Lease that does not exist a watch
+    /// shows nothing when it begins.
+    fn look(&self, now: Now) -> Plan {
+        let silence = (self.timing.retry_period * 2).mul_f64(1.0 + self.timing.clock_drift);
+        let patience = match &self.known {
+            _ if !(self.watching && self.shown) => self.timing.retry_period,
+            Known::Present(seen) => silence.max(seen.record.duration / 3),
+            _ => silence,
+        };
+        let at = self.heard + patience;
+        if now.at < at {
+            Plan::At(at)
+        } else {
+            Plan::Now(Purpose::Look { silence: true })
+        }
+    }
+
+    /// Higher than all terms that this member has seen. A Lease without a term is new: then no
+    /// smaller than its version, which has grown over its deletion, so that the term is higher than
+    /// those that nobody who lives has seen, too. (Every spell costs a write, so no term ever gets
+    /// ahead of the versions.)
+    fn next_term(&self, version: &Version, record: &Record) -> Term {
+        if self.flaw == Some(Flaw::KeepsTheTerm)
+            && self.holds()
+            && let Some(term) = record.term
+        {
+            return term;
+        }
+        let next = self.highest.next();
+        match record.term {
+            Some(_) => next,
+            None => next.max(Term(version.number().unwrap_or_default())),
+        }
+    }
+
+    /// Orders the call for this.
+    pub(super) fn begin(&mut self, now: Now, purpose: Purpose) -> Call {
+        self.call = Some(Pending {
+            sent: now.at,
+            purpose,
+            overtaken: false,
+        });
+        let (version, before) = match &self.known {
+            Known::Present(seen) => (Some(seen.version.clone()), Some((*seen.record).clone())),
+            _ => (None, None),
+        };
+        let unversioned = match purpose {
+            Purpose::Release => self.flaw == Some(Flaw::ReleasesWithoutVersion),
+            _ => self.flaw == Some(Flaw::WritesWithoutVersion),
+        };
+        let record = match purpose {
+            Purpose::Look { .. } => return Call::Read,
+            Purpose::Form => return Call::Create(self.formed()),
+            Purpose::Acquire(term) | Purpose::Renew(term) => {
+                self.wrote = Some(now.at);
+                self.led(now, purpose, term, before.as_ref())
+            }
+            Purpose::Release => self.released(now, before.as_ref()),
+        };
+        match version {
+            None => Call::Create(record),
+            Some(_) if unversioned => Call::Write(None, record),
+            Some(version) => Call::Write(Some(version), record),
+        }
+    }
+
+    /// The Lease under this member, by which it begins or keeps a spell.
+    fn led(&self, now: Now, purpose: Purpose, term: Term, before: Option<&Record>) -> Record {
+        let begins = matches!(purpose, Purpose::Acquire(_));
+        let transitions = before.map_or(0, |before| before.transitions);
+        Record {
+            holder: Some(self.me.clone()),
+            duration: self.timing.lease_duration,
+            acquired: match before {
+                Some(before) if !begins => before.acquired,
+                _ => Some(now.wall),
+            },
+            renewed: Some(later(now, before)),
+            transitions: transitions.saturating_add(i32::from(begins)),
+            term: Some(term),
+            claimant: Some(self.me.clone()),
+            card: self.intent.card.clone(),
+            successor: None,
+        }
+    }
+
+    /// The Lease after this member, as client-go leaves one: empty, and a second long.
+    fn released(&self, now: Now, before: Option<&Record>) -> Record {
+        Record {
+            holder: None,
+            duration: Duration::from_secs(1),
+            acquired: Some(now.wall),
+            renewed: Some(later(now, before)),
+            transitions: before.map_or(0, |before| before.transitions),
+            term: Some(self.highest),
+            claimant: None,
+            card: Bytes::new(),
+            successor: self.intent.successor.as_ref().map(identity),
+        }
+    }
+
+    /// A Lease where there is none. It was perhaps deleted under a leader, who knows nothing of it
+    /// yet: nobody holds it, and it has to stay so for the whole of its duration before it is taken.
+    fn formed(&self) -> Record {
+        Record {
+            duration: self.timing.lease_duration,
+            claimant: Some(UNKNOWN.into()),
+            ..Record::default()
+        }
+    }
+}
+
+/// The time of day, but later than what was written before: what others observe has to change, also
+/// if this clock was set back.
+fn later(now: Now, before: Option<&Record>) -> i64 {
+    let before = before.and_then(|before| before.renewed);
+    before.map_or(now.wall, |before| now.wall.max(before.saturating_add(1)))
+}

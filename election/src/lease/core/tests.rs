@@ -1,0 +1,1 @@
+//! Tables: events in, actions out.

@@ -1,0 +1,141 @@
+//! What a Lease says, as far as an election is decided by it, and the versions of a Lease.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use uuid::Uuid;
+
+use crate::{NodeId, Term};
+
+/// A microsecond's count since 1970, by the clock of whoever wrote it. Written for people and for
+/// others' programs; never judged here.
+pub(crate) type Wall = i64;
+
+/// Terms from here on are no terms: somebody wrote nonsense, and counting on would overflow.
+const TERM_LIMIT: u64 = 1 << 63;
+
+/// The claimant of a Lease that was made where there was none: there may have been one, which was
+/// deleted under its holder.
+pub(crate) const UNKNOWN: &str = "unknown";
+
+/// What a Lease says.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Record {
+    /// Who holds it; `None` while it is free.
+    pub(crate) holder: Option<String>,
+    /// For how long it has to stay unchanged before others may take it.
+    pub(crate) duration: Duration,
+    /// When this holder took it.
+    pub(crate) acquired: Option<Wall>,
+    /// When it was last renewed. Two writes of one holder never say the same.
+    pub(crate) renewed: Option<Wall>,
+    /// How often it changed hands.
+    pub(crate) transitions: i32,
+    /// The term of the latest spell under which one of us held it.
+    pub(crate) term: Option<Term>,
+    /// Whoever of us holds it, or did and did not release it: may lead while `holder` is empty.
+    pub(crate) claimant: Option<String>,
+    /// The claimant's card.
+    pub(crate) card: Bytes,
+    /// Whom the last holder wished to follow it.
+    pub(crate) successor: Option<String>,
+}
+
+impl Record {
+    /// The card of whoever holds the Lease: a card that a former claimant left counts for nothing.
+    pub(crate) fn holders_card(&self) -> Bytes {
+        if self.holder == self.claimant {
+            self.card.clone()
+        } else {
+            Bytes::new()
+        }
+    }
+}
+
+/// A Lease at one moment.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Snapshot {
+    pub(crate) version: Version,
+    /// Its `metadata.uid`: a Lease that was deleted and made again is another one, whatever it says.
+    pub(crate) object: String,
+    pub(crate) record: Box<Record>,
+}
+
+/// What the API gives each state of an object: its `resourceVersion`.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Version(pub(crate) String);
+
+impl Version {
+    /// The version as a number. Kubernetes promises since 1.35 that it is a decimal one which grows
+    /// over all objects of a kind; before that it was one in practice. Whatever rests on it has to
+    /// be right also if it is `None`.
+    pub(crate) fn number(&self) -> Option<u64> {
+        self.0.parse().ok().filter(|number| *number < TERM_LIMIT)
+    }
+
+    /// Whether this state came before the other; `None` if that cannot be told.
+    pub(crate) fn is_before(&self, other: &Self) -> Option<bool> {
+        Some(self.number()? < other.number()?)
+    }
+}
+
+/// A term as it was written; `None` if it is none.
+pub(crate) fn read_term(text: &str) -> Option<Term> {
+    text.parse()
+        .ok()
+        .filter(|term| *term < TERM_LIMIT)
+        .map(Term)
+}
+
+/// How a member is called in a Lease: by its name alone if its incarnation is not known (nil).
+pub(crate) fn identity(node: &NodeId) -> String {
+    if node.incarnation.is_nil() {
+        return node.member.clone();
+    }
+    format!("{}_{}", node.member, node.incarnation)
+}
+
+/// Who that is. A holder that is none of us is a member of that whole name, without incarnation.
+pub(crate) fn node(identity: &str) -> NodeId {
+    let ours = identity
+        .rsplit_once('_')
+        .and_then(|(member, life)| Some((member, Uuid::parse_str(life).ok()?)));
+    let (member, incarnation) = ours.unwrap_or((identity, Uuid::nil()));
+    NodeId {
+        member: member.into(),
+        incarnation,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_identity_names_one_life_of_a_member() {
+        let me = NodeId {
+            member: "redis_0".into(),
+            incarnation: Uuid::from_u128(7),
+        };
+        assert_eq!(node(&identity(&me)), me);
+        let other = node("controller-7d9f_leader");
+        assert_eq!(other.member, "controller-7d9f_leader");
+        assert_eq!(other.incarnation, Uuid::nil());
+    }
+
+    #[test]
+    fn versions_order_only_as_numbers() {
+        let version = |text: &str| Version(text.into());
+        assert_eq!(version("9").is_before(&version("10")), Some(true));
+        assert_eq!(version("10").is_before(&version("9")), Some(false));
+        assert_eq!(version("x9").is_before(&version("10")), None);
+    }
+
+    #[test]
+    fn nonsense_is_no_term() {
+        assert_eq!(read_term("7"), Some(Term(7)));
+        for nonsense in ["", "-1", "seven", "18446744073709551615"] {
+            assert_eq!(read_term(nonsense), None, "{nonsense}");
+        }
+    }
+}

@@ -1,0 +1,221 @@
+//! Runs the core over the Kubernetes API: waits, steps, carries out. All policy is the core's.
+
+use std::{
+    collections::BTreeMap,
+    future::pending,
+    time::{Duration, SystemTime, UNIX_EPOCH},
+};
+
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
+
+use crate::{
+    Intent, Leadership, Peer, Seat,
+    lease::{
+        api::{Answer, LeaseApi, Trouble},
+        core::{Action, Core, Event, Now, Seen},
+        record::{Snapshot, Wall},
+        status::LeaseStatus,
+        watch::{Told, Watch},
+    },
+};
+
+/// One run of an election.
+pub(crate) struct Shell {
+    core: Core,
+    seat: Seat,
+    api: LeaseApi,
+    watch: Watch,
+    retry_period: Duration,
+    answer: Option<Answer>,
+    status: watch::Sender<LeaseStatus>,
+}
+
+impl Shell {
+    pub(crate) fn new(
+        core: Core,
+        seat: Seat,
+        api: LeaseApi,
+        retry_period: Duration,
+        status: watch::Sender<LeaseStatus>,
+    ) -> Self {
+        Self {
+            core,
+            seat,
+            watch: Watch::open(api.clone(), retry_period),
+            api,
+            retry_period,
+            answer: None,
+            status,
+        }
+    }
+
+    /// Runs until the application leaves, and `farewell` longer at most to release the Lease.
+    pub(crate) async fn run(mut self, farewell: Duration) {
+        let mut intent = self.seat.intent();
+        let mut last_call = None;
+        let first = self.wish(&mut intent);
+        let mut done = self.step(first);
+        while !done {
+            let wake_at = Instant::from_std(self.core.wake_at(now()));
+            let event = tokio::select! {
+                biased;
+                wish = intent.changed(), if last_call.is_none() => match wish {
+                    Ok(()) => self.wish(&mut intent),
+                    Err(_) => {
+                        let last = self.wish(&mut intent);
+                        if self.step(last) {
+                            return;
+                        }
+                        last_call = Some(Instant::now() + farewell);
+                        Event::Leave
+                    }
+                },
+                answer = answered(&mut self.answer) => self.answered(answer),
+                told = self.watch.next() => match self.told(told) {
+                    Some(event) => event,
+                    None => continue,
+                },
+                () = at(last_call) => {
+                    tracing::warn!("left without having released the Lease: others wait for it to run out");
+                    return;
+                }
+                () = sleep_until(wake_at) => Event::Tick,
+            };
+            done = self.step(event);
+        }
+    }
+
+    fn wish(&self, intent: &mut watch::Receiver<Intent>) -> Event {
+        let intent = intent.borrow_and_update().clone();
+        let spoke = intent.spoke_in == self.seat.vacancies();
+        Event::Intent { intent, spoke }
+    }
+
+    /// Returns whether nothing is left to do.
+    fn step(&mut self, event: Event) -> bool {
+        if let Event::Shown(seen) | Event::Answered(Ok(seen)) = &event {
+            self.tell_holder(seen);
+        }
+        for action in self.core.step(now(), event) {
+            match action {
+                Action::Call(call) => self.answer = Some(self.api.call(call)),
+                Action::Publish(leadership) => self.publish(leadership),
+                Action::Rewatch => {
+                    tracing::info!("the watch on the Lease missed a change: beginning another");
+                    self.watch = Watch::open(self.api.clone(), self.retry_period);
+                }
+                Action::Done => return true,
+            }
+        }
+        false
+    }
+
+    fn publish(&self, leadership: Leadership) {
+        let mut peers = BTreeMap::new();
+        if let Leadership::Following { leader, card, .. } = &leadership {
+            let peer = Peer {
+                card: card.clone(),
+                leader: Some(leader.clone()),
+            };
+            peers.insert(leader.clone(), peer);
+        }
+        self.seat.publish_peers(peers);
+        self.seat.publish(leadership);
+    }
+
+    fn answered(&mut self, answer: Result<Seen, Trouble>) -> Event {
+        self.answer = None;
+        match answer {
+            Ok(seen) => {
+                self.status.send_modify(|status| {
+                    if status.problem.take().is_some() {
+                        tracing::info!("the API answers again");
+                    }
+                    status.answered = Some(Instant::now().into_std());
+                    status.calls += 1;
+                });
+                Event::Answered(Ok(seen))
+            }
+            Err(Trouble { failure, words }) => {
+                self.status.send_modify(|status| {
+                    status.failures += 1;
+                    // To lose a race is no problem, and to have one is said once.
+                    if failure != crate::lease::core::Failure::Conflict
+                        && status.problem.as_ref() != Some(&words)
+                    {
+                        tracing::warn!("{words}");
+                        status.problem = Some(words);
+                    }
+                });
+                Event::Answered(Err(failure))
+            }
+        }
+    }
+
+    fn told(&mut self, told: Told) -> Option<Event> {
+        match told {
+            Told::Event(event) => Some(event),
+            Told::Problem(problem) => {
+                self.status.send_if_modified(|status| {
+                    if status.watch_problem == problem {
+                        return false;
+                    }
+                    if let Some(words) = &problem {
+                        tracing::warn!("the Lease is polled instead of watched: {words}");
+                    }
+                    status.watch_problem = problem;
+                    true
+                });
+                None
+            }
+        }
+    }
+
+    fn tell_holder(&self, seen: &Seen) {
+        let (holder, transitions) = match seen {
+            Seen::Present(Snapshot { record, .. }) => (
+                record.holder.clone(),
+                record.transitions.max(0).unsigned_abs(),
+            ),
+            Seen::Absent(_) => (None, 0),
+        };
+        self.status.send_if_modified(|status| {
+            if status.holder == holder && status.transitions == transitions {
+                return false;
+            }
+            (status.holder, status.transitions) = (holder, transitions);
+            true
+        });
+    }
+}
+
+/// The end of the call that is under way, if there is one.
+async fn answered(answer: &mut Option<Answer>) -> Result<Seen, Trouble> {
+    match answer {
+        Some(answer) => answer.await,
+        None => pending().await,
+    }
+}
+
+async fn at(time: Option<Instant>) {
+    match time {
+        Some(time) => sleep_until(time).await,
+        None => pending().await,
+    }
+}
+
+fn now() -> Now {
+    Now {
+        at: Instant::now().into_std(),
+        wall: wall(),
+    }
+}
+
+/// A clock before 1970 says nothing; it is not judged by, so any value will do.
+fn wall() -> Wall {
+    let since = SystemTime::now().duration_since(UNIX_EPOCH);
+    since.map_or(0, |since| Wall::try_from(since.as_micros()).unwrap_or(0))
+}

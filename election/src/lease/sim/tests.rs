@@ -1,0 +1,91 @@
+use std::{
+    panic::{AssertUnwindSafe, catch_unwind},
+    time::Instant,
+};
+
+use super::{live, world::MS};
+use crate::lease::Flaw;
+
+/// What is lived through for a seed, with a flaw or without.
+type Scene = fn(u64, Option<Flaw>);
+
+/// Worlds of the main test.
+const WORLDS: u64 = 1000;
+
+#[test]
+fn worlds_keep_what_is_promised() {
+    let since = Instant::now();
+    let count = std::env::var("BELLWETHER_SEEDS").ok();
+    let count = count.map_or(WORLDS, |count| {
+        count.parse().expect("BELLWETHER_SEEDS is a number")
+    });
+    let reports = each(count, |seed| live(seed, None));
+    let steps: u64 = reports.iter().map(|report| report.steps).sum();
+    let spells: u64 = reports.iter().map(|report| report.spells).sum();
+    let settled = || reports.iter().map(|report| report.settled_after / MS);
+    let worst = settled().zip(0..).max().expect("there are worlds");
+    println!(
+        "{} worlds, {steps} steps, {spells} spells in {:?}; settled after {} ms on average, {} ms at worst (world {})",
+        reports.len(),
+        since.elapsed(),
+        settled().sum::<u64>() / reports.len() as u64,
+        worst.0,
+        worst.1,
+    );
+}
+
+/// A simulation that finds no planted bug proves nothing.
+#[test]
+fn planted_bugs_are_caught() {
+    let world: Scene = |seed, flaw| {
+        live(seed, flaw);
+    };
+    let plants: [(Flaw, Scene); 10] = [
+        (Flaw::CountsFromTheAnswer, world),
+        (Flaw::CreatesAtOnce, world),
+        (Flaw::IgnoresRemaking, world),
+        (Flaw::KeepsTheTerm, world),
+        (Flaw::LeadsOnLateAnswers, world),
+        (Flaw::ReleasesWithoutVersion, world),
+        (Flaw::RenewsUnchecked, world),
+        (Flaw::TakesWhatNamesIt, world),
+        (Flaw::TrustsOtherClocks, world),
+        (Flaw::WritesWithoutVersion, world),
+    ];
+    let caught = plants.map(|(flaw, scene)| {
+        let fails = |seed| catch_unwind(AssertUnwindSafe(|| scene(seed, Some(flaw)))).is_err();
+        (flaw, (0..WORLDS).find(|seed| fails(*seed)))
+    });
+    for (flaw, seed) in caught {
+        println!("{flaw:?} is caught in world {seed:?}");
+    }
+    assert!(
+        caught.iter().all(|(_, seed)| seed.is_some()),
+        "some go unnoticed"
+    );
+}
+
+/// Runs a world for each seed on two threads, or for the one that the environment names.
+fn each<T: Send>(count: u64, world: impl Fn(u64) -> T + Sync) -> Vec<T> {
+    let named = std::env::var("BELLWETHER_SEED").ok();
+    let named = named.map(|seed| seed.parse().expect("BELLWETHER_SEED is a number"));
+    let seeds: Vec<u64> = named.map_or_else(|| (0..count).collect(), |seed| vec![seed]);
+    let run = |seeds: &[u64]| -> Vec<T> {
+        let live = |seed: &u64| {
+            catch_unwind(AssertUnwindSafe(|| world(*seed)))
+                .unwrap_or_else(|_| panic!("to replay this world: BELLWETHER_SEED={seed}"))
+        };
+        seeds.iter().map(live).collect()
+    };
+    let (left, right) = seeds.split_at(seeds.len() / 2);
+    std::thread::scope(|scope| {
+        let right = scope.spawn(|| run(right));
+        let mut reports = run(left);
+        reports.extend(
+            right
+                .join()
+                .unwrap_or_else(|panic| std::panic::resume_unwind(panic)),
+        );
+        reports
+    })
+}

@@ -1,0 +1,472 @@
+//! A world: members with drifting clocks, and an API that is far away.
+
+use std::{
+    cmp::{Ordering, Reverse},
+    collections::BinaryHeap,
+    time::Duration,
+};
+
+use fastrand::Rng;
+use uuid::Uuid;
+
+use super::{
+    calls::{Faults, Reply, Request},
+    clock::Clock,
+    foreign::Foreign,
+    judge::Judge,
+    node::{CallId, Node},
+    server::Server,
+};
+use crate::{
+    Leadership, NodeId,
+    lease::{
+        Flaw, LeaseConfig,
+        config::Timing,
+        core::{Action, Core, Event, Failure, Seen},
+    },
+};
+
+/// Real time, in microseconds since the world began.
+pub(super) type Micros = u64;
+
+pub(super) const MS: Micros = 1000;
+
+/// More ticks in a second than these are a core that asks to be woken for nothing.
+const MAX_TICKS: u32 = 100;
+
+pub(super) struct World {
+    pub(super) rng: Rng,
+    pub(super) timing: Timing,
+    pub(super) fence_timeout: Duration,
+    pub(super) call_timeout: Duration,
+    pub(super) now: Micros,
+    pub(super) nodes: Vec<Node>,
+    pub(super) server: Server,
+    pub(super) faults: Faults,
+    pub(super) judge: Judge,
+    /// Another program that holds the Lease at times.
+    pub(super) foreign: Option<Foreign>,
+    /// Most applications answer within 30 ms, a few take up to this.
+    pub(super) speak_within: Micros,
+    /// Until when the last one is told to wait by a refusal.
+    pub(super) told_to_wait: Micros,
+    flaw: Option<Flaw>,
+    queue: BinaryHeap<Reverse<Scheduled>>,
+    pub(super) serial: u64,
+    pub(super) steps: u64,
+    /// Tells what happens, when one world is replayed.
+    pub(super) tells: bool,
+}
+
+/// What happens when; of two at the same time, what was scheduled first.
+struct Scheduled {
+    at: Micros,
+    serial: u64,
+    what: Box<What>,
+}
+
+impl Ord for Scheduled {
+    fn cmp(&self, other: &Self) -> Ordering {
+        (self.at, self.serial).cmp(&(other.at, other.serial))
+    }
+}
+
+impl PartialOrd for Scheduled {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl PartialEq for Scheduled {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Scheduled {}
+
+/// What happens at some time.
+pub(super) enum What {
+    Wake(usize, u64, Micros),
+    /// Something reaches a process: it waits there while that is stopped.
+    Reach(usize, u64, Reach),
+    /// A call arrives at the API.
+    Land(Request, Reply),
+    /// A watch is attempted again.
+    Watch(usize, u64, u64),
+    /// The application of a node acts.
+    Speak(usize, u64),
+    Resume(usize, u64),
+    /// The other program's turn.
+    Foreign,
+}
+
+pub(super) enum Reach {
+    Tick,
+    Answered(CallId, Result<Seen, Failure>),
+    TimedOut(CallId),
+    Watched(u64, Event),
+}
+
+impl World {
+    /// A world without faults.
+    pub(super) fn new(seed: u64, size: usize, config: &LeaseConfig, flaw: Option<Flaw>) -> Self {
+        let mut rng = Rng::with_seed(seed);
+        let nodes = (0..size)
+            .map(|_| Node::new(Clock::drifting(&mut rng, config.clock_drift)))
+            .collect();
+        Self {
+            rng,
+            timing: config.timing(),
+            fence_timeout: config.fence_timeout,
+            call_timeout: config.call_timeout(),
+            now: 0,
+            nodes,
+            server: Server::default(),
+            faults: Faults::none(),
+            judge: Judge::default(),
+            foreign: None,
+            speak_within: 1500 * MS,
+            told_to_wait: 0,
+            flaw,
+            queue: BinaryHeap::new(),
+            serial: 0,
+            steps: 0,
+            tells: std::env::var_os("BELLWETHER_SEED").is_some(),
+        }
+    }
+
+    pub(super) fn retry_period(&self) -> Micros {
+        micros(self.timing.retry_period)
+    }
+
+    pub(super) fn lease_duration(&self) -> Micros {
+        micros(self.timing.lease_duration)
+    }
+
+    /// Lets time pass until then.
+    pub(super) fn run_until(&mut self, end: Micros) {
+        while self
+            .queue
+            .peek()
+            .is_some_and(|Reverse(next)| next.at <= end)
+        {
+            let Some(Reverse(next)) = self.queue.pop() else {
+                break;
+            };
+            self.now = next.at;
+            self.happen(*next.what);
+        }
+        self.now = end;
+    }
+
+    pub(super) fn later(&mut self, after: Micros, what: What) {
+        self.serial += 1;
+        self.queue.push(Reverse(Scheduled {
+            at: self.now + after,
+            serial: self.serial,
+            what: Box::new(what),
+        }));
+    }
+
+    /// Calls that are still on their way arrive now, or never.
+    pub(super) fn flush_calls(&mut self) {
+        let all = std::mem::take(&mut self.queue).into_sorted_vec();
+        let (calls, others): (Vec<_>, Vec<_>) = all
+            .into_iter()
+            .rev()
+            .partition(|next| matches!(*next.0.what, What::Land(..)));
+        self.queue = others.into();
+        for Reverse(next) in calls {
+            if let What::Land(request, reply) = *next.what
+                && self.rng.bool()
+            {
+                self.land(&request, reply);
+            }
+        }
+    }
+
+    pub(super) fn start(&mut self, n: usize) {
+        let id = NodeId {
+            member: format!("m{n}"),
+            incarnation: Uuid::from_u128(self.rng.u128(..)),
+        };
+        self.tell(n, &"starts");
+        let local = self.nodes[n].clock.at(self.now);
+        let seed = self.rng.u64(..);
+        let core = Core::new(id.clone(), self.timing, local, seed, self.flaw);
+        self.nodes[n].start(id, core);
+        let running = self.nodes[n].running.as_ref().expect("just started");
+        let first = running.wished();
+        self.open_watch(n);
+        self.step(n, first);
+        let pause = self.pause();
+        self.later(pause, What::Speak(n, self.nodes[n].life));
+    }
+
+    /// Ends a process without a word.
+    pub(super) fn crash(&mut self, n: usize) {
+        self.tell(n, &"ends");
+        self.nodes[n].end();
+    }
+
+    /// The application leaves; the process ends when its core is done.
+    pub(super) fn leave(&mut self, n: usize) {
+        self.tell(n, &"leaves");
+        self.stops(n);
+        let running = self.nodes[n]
+            .running
+            .as_mut()
+            .expect("only the living leave");
+        running.participant = None;
+        self.step(n, Event::Leave);
+    }
+
+    /// Stops a process for a while.
+    pub(super) fn stop(&mut self, n: usize, pause: Micros) {
+        self.tell(n, &format!("stops for {} ms", pause / MS));
+        let life = self.nodes[n].life;
+        self.nodes[n].stopped = true;
+        self.later(pause, What::Resume(n, life));
+    }
+
+    /// Ends a stop at once.
+    pub(super) fn resume(&mut self, n: usize) {
+        let life = self.nodes[n].life;
+        self.happen(What::Resume(n, life));
+    }
+
+    /// How long an application takes to answer.
+    fn pause(&mut self) -> Micros {
+        let most = match self.rng.u8(..) {
+            0..16 => self.speak_within,
+            _ => 30 * MS,
+        };
+        self.rng.u64(0..=most)
+    }
+
+    fn happen(&mut self, what: What) {
+        match what {
+            What::Wake(n, life, at) => {
+                // A timer that was set anew since then does not fire.
+                if self.runs(n, life) && self.nodes[n].wake == at {
+                    self.nodes[n].wake = 0;
+                    self.reach(n, Reach::Tick);
+                }
+            }
+            What::Reach(n, life, reach) => {
+                if self.nodes[n].is_alive(life) {
+                    if self.nodes[n].stopped {
+                        self.nodes[n].inbox.push(reach);
+                    } else {
+                        self.reach(n, reach);
+                    }
+                }
+            }
+            What::Land(request, reply) => self.land(&request, reply),
+            What::Watch(n, life, id) => {
+                if self.nodes[n].is_alive(life) {
+                    self.reopen_watch(n, id);
+                }
+            }
+            What::Speak(n, life) => {
+                if self.runs(n, life) {
+                    self.speak(n);
+                }
+            }
+            What::Resume(n, life) => {
+                if self.nodes[n].is_alive(life) && self.nodes[n].stopped {
+                    self.wake_up(n);
+                }
+            }
+            What::Foreign => self.foreign_turn(),
+        }
+    }
+
+    fn wake_up(&mut self, n: usize) {
+        self.tell(n, &"goes on");
+        let life = self.nodes[n].life;
+        self.nodes[n].stopped = false;
+        let mut inbox = std::mem::take(&mut self.nodes[n].inbox);
+        // The turn of a timer may come before or after what waits in the sockets.
+        let turn = self.rng.usize(0..=inbox.len());
+        inbox.insert(turn, Reach::Tick);
+        if self.rng.bool() {
+            inbox.sort_by_key(|reach| !matches!(reach, Reach::Answered(..)));
+        }
+        for reach in inbox {
+            self.reach(n, reach);
+        }
+        // Its application was stopped as well.
+        self.later(0, What::Speak(n, life));
+    }
+
+    /// The application says whether it stands, in whatever vacancy there is.
+    pub(super) fn speak(&mut self, n: usize) {
+        let stands = self.nodes[n].stands;
+        if !stands {
+            self.stops(n);
+        }
+        let running = self.nodes[n].running.as_mut();
+        if let Some(event) = running.and_then(|running| running.speak(stands)) {
+            self.tell(n, &if stands { "campaigns" } else { "resigns" });
+            self.step(n, event);
+        }
+    }
+
+    /// The application gives leadership up, or withdraws, in favour of whom it names.
+    pub(super) fn resign(&mut self, n: usize, successor: Option<NodeId>) {
+        self.stops(n);
+        self.tell(n, &("resigns for", &successor));
+        let running = self.nodes[n].running.as_mut();
+        let wish = running.and_then(|it| it.wish(|participant| participant.resign(successor)));
+        if let Some(event) = wish {
+            self.step(n, event);
+            assert!(self.nodes[n].leads().is_none(), "m{n} leads on");
+        }
+    }
+
+    fn runs(&self, n: usize, life: u64) -> bool {
+        self.nodes[n].is_alive(life) && !self.nodes[n].stopped
+    }
+
+    fn reach(&mut self, n: usize, reach: Reach) {
+        match reach {
+            Reach::Tick => self.step(n, Event::Tick),
+            Reach::Answered(id, answer) => self.answered(n, id, answer),
+            Reach::TimedOut(id) => self.answered(n, id, Err(Failure::Lost)),
+            Reach::Watched(id, event) => self.watched(n, id, event),
+        }
+    }
+
+    /// What comes after a call has been given up is not heard.
+    fn answered(&mut self, n: usize, id: CallId, answer: Result<Seen, Failure>) {
+        let Some(running) = &mut self.nodes[n].running else {
+            return;
+        };
+        if running.pending == Some(id) {
+            running.pending = None;
+            if let Err(failure) = answer {
+                self.note_wait(failure);
+            }
+            self.step(n, Event::Answered(answer));
+        }
+    }
+
+    pub(super) fn step(&mut self, n: usize, event: Event) {
+        self.steps += 1;
+        self.count_tick(n, &event);
+        if self.tells && !matches!(event, Event::Tick | Event::Intent { .. }) {
+            self.tell(n, &event);
+        }
+        let now = self.nodes[n].clock.now(self.now);
+        let Some(running) = &mut self.nodes[n].running else {
+            return;
+        };
+        let (actions, wake_at) = running.step(now, event);
+        for action in actions {
+            match action {
+                Action::Call(call) => {
+                    self.tell(n, &call);
+                    self.send(n, now, call);
+                }
+                Action::Publish(leadership) => self.publish(n, &leadership),
+                Action::Rewatch => {
+                    self.tell(n, &"begins another watch");
+                    self.open_watch(n);
+                }
+                Action::Done => {
+                    self.tell(n, &"is done");
+                    self.crash(n);
+                    return;
+                }
+            }
+        }
+        let at = self.nodes[n].clock.real(wake_at).max(self.now);
+        if self.nodes[n].wake != at {
+            self.nodes[n].wake = at;
+            let life = self.nodes[n].life;
+            // A timer is never exact.
+            let late = self.rng.u64(0..2 * MS);
+            self.later(at - self.now + late, What::Wake(n, life, at));
+        }
+    }
+
+    fn count_tick(&mut self, n: usize, event: &Event) {
+        if matches!(event, Event::Tick) {
+            let second = self.now / (1000 * MS);
+            let (counted, ticks) = self.nodes[n].ticks;
+            let ticks = if counted == second { ticks + 1 } else { 0 };
+            assert!(ticks < MAX_TICKS, "m{n} is woken all the time");
+            self.nodes[n].ticks = (second, ticks);
+        }
+    }
+
+    fn publish(&mut self, n: usize, leadership: &Leadership) {
+        self.tell(n, leadership);
+        let order = !self.server.opaque;
+        let running = self.nodes[n].running.as_mut().expect("it publishes");
+        let begins = running.publish(leadership.clone(), order);
+        self.judge(n, leadership, begins);
+        if *leadership == Leadership::Vacant {
+            let (pause, life) = (self.pause(), self.nodes[n].life);
+            self.later(pause, What::Speak(n, life));
+        }
+    }
+
+    /// Somebody deletes the Lease.
+    pub(super) fn delete_lease(&mut self) {
+        if let Some(seen) = self.server.delete() {
+            self.tell(0, &"the Lease is deleted");
+            self.tell_watches(&seen);
+        }
+    }
+
+    /// Somebody edits the Lease by hand, or not at all so that only its version moves.
+    pub(super) fn edit_lease(&mut self, edit: impl FnOnce(&mut crate::lease::record::Record)) {
+        if let Some(mut record) = self.server.record().cloned() {
+            edit(&mut record);
+            self.tell(0, &("by hand", &record));
+            self.server.put(record);
+            let seen = self.server.seen();
+            self.tell_watches(&seen);
+        }
+    }
+
+    /// A refusal may order its receiver to wait.
+    fn note_wait(&mut self, failure: Failure) {
+        let wait = match failure {
+            Failure::Busy(Some(wanted)) => wanted.min(self.timing.renew_deadline),
+            Failure::Denied => self.timing.retry_period * 10,
+            _ => return,
+        };
+        let until = self.now + micros(wait.mul_f64(1.0 + self.timing.jitter));
+        self.told_to_wait = self.told_to_wait.max(until);
+    }
+
+    /// Prints news of a member, or of the world by the member's number.
+    pub(super) fn tell(&self, n: usize, news: &dyn std::fmt::Debug) {
+        if self.tells {
+            println!("{:6} ms m{n}: {news:?}", self.now / MS);
+        }
+    }
+
+    /// The one that leads and that all others follow.
+    pub(super) fn agreed(&self) -> Option<usize> {
+        let leader = self.leader()?;
+        let spell = self.nodes[leader].leader();
+        let running = || self.nodes.iter().filter(|node| node.is_running());
+        running()
+            .all(|node| node.leader() == spell)
+            .then_some(leader)
+    }
+
+    /// The one that acts as leader.
+    pub(super) fn leader(&self) -> Option<usize> {
+        (0..self.nodes.len()).find(|n| self.nodes[*n].acts_at(self.now))
+    }
+}
+
+pub(super) fn micros(time: Duration) -> Micros {
+    u64::try_from(time.as_micros()).expect("worlds are short")
+}

@@ -1,0 +1,22 @@
+use std::time::Instant;
+
+/// How an election by Lease gets on with the API: for readiness, metrics and people.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct LeaseStatus {
+    /// What keeps this member from reading or writing the Lease, in one line; `None` after a call
+    /// that went well. Everything is tried again, so this may heal by itself.
+    pub problem: Option<String>,
+    /// What keeps the watch from running. Without it changes are seen later, and nothing else.
+    pub watch_problem: Option<String>,
+    /// When the API last answered a call as asked.
+    pub answered: Option<Instant>,
+    /// Who holds the Lease, as the Lease says it; `None` while it is free or not known.
+    pub holder: Option<String>,
+    /// How often the Lease changed hands, as it says.
+    pub transitions: u32,
+    /// Calls to the API that went well, since the election began.
+    pub calls: u64,
+    /// Calls that came to nothing, conflicts included.
+    pub failures: u64,
+}

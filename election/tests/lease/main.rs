@@ -1,0 +1,10 @@
+//! The election by Lease, against the Kubernetes API of the testkit.
+
+mod foreign;
+mod group;
+mod handover;
+mod outages;
+mod permissions;
+mod races;
+mod rest;
+mod start;
