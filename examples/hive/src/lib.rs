@@ -5,23 +5,21 @@
 //! two, each side may have a primary; when it heals, one side's writes are dropped and logged.
 
 mod advertise;
-mod bridge;
+pub mod bridge;
 pub mod cli;
 mod password;
+mod servers;
 mod settings;
 mod token;
 
-use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future, time::Duration};
 
 use anyhow::Context as _;
 use bellwether_admin::{Admin, AdminConfig};
 use bellwether_discovery::{Discovery, DnsConfig};
 use bellwether_election::{Election as _, Participant, Timestamp, TimestampConfig, seat};
 use bellwether_proxy::{Proxy, ProxyConfig};
-use bellwether_replication::{
-    Address, Handle, Instance, Redis, RedisOptions, Server, Sidecar, SidecarConfig,
-};
-use bellwether_resp::Credentials;
+use bellwether_replication::{Address, Handle, Server, Sidecar, SidecarConfig};
 use bytes::Bytes;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
@@ -33,6 +31,7 @@ use tracing::{info, warn};
 
 use self::bridge::Outlets;
 pub use password::Password;
+pub use servers::ServerFlags;
 pub use settings::{Settings, YesNo};
 pub use token::Token;
 
@@ -193,7 +192,7 @@ impl Proxies {
 
 /// This member's name, and where the others reach its server.
 fn own_server(settings: &Settings, host: String) -> Server {
-    let redis = Address::new(host.clone(), settings.redis.port);
+    let redis = Address::new(host.clone(), settings.server.redis.port);
     let server = Server {
         name: Address::new(host, settings.peer_listen.port()).to_string(),
         address: settings.advertise_redis.clone().unwrap_or(redis),
@@ -217,29 +216,10 @@ fn sidecar(settings: &Settings, server: Server, participant: Participant) -> (Si
     config.down_after = settings.down_after;
     config.answer_timeout = settings.answer_timeout;
     config.allow_data_loss = settings.allow_data_loss;
-    let own = redis(settings, settings.redis.clone(), config.down_after);
-    let (for_others, patience) = (settings.clone(), config.answer_timeout);
-    let connect = Box::new(move |address: &Address| redis(&for_others, address.clone(), patience));
+    let own = (settings.server).instance(settings.server.redis.clone(), config.down_after);
+    let (for_others, patience) = (settings.server.clone(), config.answer_timeout);
+    let connect = Box::new(move |address: &Address| for_others.instance(address.clone(), patience));
     Sidecar::new(config, own, connect, participant)
-}
-
-fn redis(settings: &Settings, address: Address, timeout: Duration) -> Arc<dyn Instance> {
-    let credentials = |user: &Option<String>, password: &Option<Password>| {
-        password.as_ref().map(|password| Credentials {
-            user: user.clone(),
-            password: password.secret(),
-        })
-    };
-    let control = credentials(&settings.redis_user, &settings.redis_password_from);
-    let replication = credentials(
-        &settings.replication_user,
-        &settings.replication_password_from,
-    );
-    let mut options = RedisOptions::default();
-    options.timeout = Some(timeout);
-    options.replication_credentials = replication.or_else(|| control.clone());
-    options.credentials = control;
-    Arc::new(Redis::new(address, options))
 }
 
 async fn follow_discovery(
