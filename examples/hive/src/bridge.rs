@@ -75,7 +75,6 @@ fn for_writes(view: &View) -> Topology {
 }
 
 /// Brings readers to the own server if it is a replica, else to another one, else to the primary.
-/// Brings readers to the own server if it is a replica, else to another one, else to the primary.
 #[must_use]
 pub fn for_reads(own: &str, view: &View) -> Topology {
     let mine = view.replicas.iter().find(|server| server.name == own);
