@@ -80,9 +80,13 @@ pub use self::leader::{Announcement, Leader};
 ///
 /// It is not created. Leave `spec.selector` out of its manifest: until the first leader it then
 /// points nowhere, and tools that apply manifests do not undo the announcement. Where a manifest has
-/// a selector, it is replaced. A headless Service (`clusterIP: None`) works too, but clients then see
-/// the change only when their DNS answer has expired. A Service of type ExternalName cannot work,
-/// which is told. If the Service does not exist, it is announced as soon as it does.
+/// a selector, it is replaced. A Service of type ExternalName cannot work, which is told. If the
+/// Service does not exist, it is announced as soon as it does.
+///
+/// A headless Service (`clusterIP: None`) works too, but clients then see the change only when their
+/// DNS answer has expired. Give it `ipFamilyPolicy: SingleStack` where the cluster is not dual stack:
+/// Kubernetes takes a headless Service without a selector for dual stack, and then refuses to let it
+/// have one.
 ///
 /// A pod that is not ready is named too, but receives no traffic unless the Service has
 /// `publishNotReadyAddresses`.
@@ -96,7 +100,7 @@ pub use self::leader::{Announcement, Leader};
 ///
 /// # Permissions
 ///
-/// For a Service alone; with a role label also the second rule:
+/// For a Service alone the first rule; with a role label also the second:
 ///
 /// ```yaml
 /// kind: Role
@@ -106,7 +110,7 @@ pub use self::leader::{Announcement, Leader};
 ///   - apiGroups: [""]
 ///     resources: [services]
 ///     resourceNames: [redis-leader]
-///     verbs: [get, watch, patch]
+///     verbs: [list, watch, patch]
 ///   - apiGroups: [""]
 ///     resources: [pods]
 ///     verbs: [list, watch, patch]

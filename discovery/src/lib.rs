@@ -33,11 +33,17 @@
 //! None of them is a quorum: two members may hold different sets at the same time, and a member
 //! that was removed may still run. What must be safe must not rest on discovery alone.
 //!
+//! # Announcing the leader
+//!
+//! The other way round, `Announcer` (feature `kube`) tells the clients of a group whom to talk to: it
+//! points a Kubernetes Service at the leader's pod, and where asked labels the pods by their role. A
+//! term in an annotation keeps an older leader from overwriting a newer one.
+//!
 //! # Features
 //!
 //! - `dns`: `Dns`, by hickory-resolver.
-//! - `kube`: `Kubernetes`, by kube. Which version of the API is compiled in is chosen by the final
-//!   program, by a feature of k8s-openapi; the ones used here are in every version.
+//! - `kube`: `Kubernetes` and `Announcer`, by kube. Which version of the API is compiled in is chosen
+//!   by the final program, by a feature of k8s-openapi; the ones used here are in every version.
 //!
 //! Without them the crate does no I/O.
 

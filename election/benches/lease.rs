@@ -49,16 +49,14 @@ async fn main() -> ExitCode {
     );
     table.row("killed, taken over", kills(5).await, crash, Figure::Worst);
     let away = |group: &Group| {
-        group
-            .nodes
-            .iter()
-            .for_each(|node| node.link.refuse().expect("cut"))
+        for node in &group.nodes {
+            node.link.refuse().expect("cut");
+        }
     };
     let silent = |group: &Group| {
-        group
-            .nodes
-            .iter()
-            .for_each(|node| node.link.silence().expect("cut"))
+        for node in &group.nodes {
+            node.link.silence().expect("cut");
+        }
     };
     let slow = |group: &Group| {
         group

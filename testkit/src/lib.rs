@@ -1,4 +1,5 @@
-//! Real servers under test: redis-server, Sentinel, DNS, and hosts in network namespaces.
+//! Real servers under test: redis-server, Sentinel, DNS, and hosts in network namespaces; with the
+//! feature `kube`, a Kubernetes API.
 //!
 //! For tests, benches and the quickstart of Bellwether; unpublished. All of it is synchronous and
 //! runs on plain threads, so that it can be used from any test. Whatever is started ends when its

@@ -42,10 +42,10 @@ pub struct AnnouncerConfig {
     /// While the API fails, try again after pauses that double, with jitter, from 100 ms up to this.
     /// Default: 2 s.
     pub max_retry_interval: Duration,
-    /// Try again after this, with jitter, what the API refuses for reasons that only people can
-    /// change, such as a missing permission. Default: 10 s. At least `max_retry_interval`. The API
-    /// may ask for a pause up to six times as long.
-    pub refused_interval: Duration,
+    /// While the API refuses for reasons that only people can change, such as a missing permission,
+    /// try again after pauses that double, with jitter, from 100 ms up to this. Default: 10 s. At
+    /// least `max_retry_interval`. The API may ask for a pause up to six times as long.
+    pub max_refused_interval: Duration,
     /// What someone else has changed is put back at once, and if it is changed again and again,
     /// after pauses that double from 1 s up to this, so that two controllers do not fight without
     /// measure. Default: 30 s. Twice as long without a change ends the fight.
@@ -84,7 +84,7 @@ impl AnnouncerConfig {
             timeout: Duration::from_secs(5),
             reread: Duration::from_secs(30),
             max_retry_interval: Duration::from_secs(2),
-            refused_interval: Duration::from_secs(10),
+            max_refused_interval: Duration::from_secs(10),
             max_repair_interval: Duration::from_secs(30),
         }
     }
@@ -151,10 +151,12 @@ impl AnnouncerConfig {
                 ));
             }
         }
-        if self.refused_interval < self.max_retry_interval || self.refused_interval > MAX_TIME {
+        if self.max_refused_interval < self.max_retry_interval
+            || self.max_refused_interval > MAX_TIME
+        {
             return Err(format!(
-                "refused_interval ({:?}) must be between max_retry_interval ({:?}) and {MAX_TIME:?}",
-                self.refused_interval, self.max_retry_interval
+                "max_refused_interval ({:?}) must be between max_retry_interval ({:?}) and {MAX_TIME:?}",
+                self.max_refused_interval, self.max_retry_interval
             ));
         }
         Ok(())
@@ -322,8 +324,8 @@ mod tests {
             assert!(said.starts_with(field), "{said}");
         }
         assert_eq!(
-            complaint(|c| c.refused_interval = second),
-            "refused_interval (1s) must be between max_retry_interval (2s) and 86400s"
+            complaint(|c| c.max_refused_interval = second),
+            "max_refused_interval (1s) must be between max_retry_interval (2s) and 86400s"
         );
     }
 }

@@ -14,7 +14,8 @@ use super::seen::{Seen, View};
 #[cfg(test)]
 mod tests;
 
-/// A watch that ends sooner than this after it began was cut.
+/// A watch that ends sooner than this after it began was cut; one that is to be renewed as often may
+/// last for half of its time.
 const SHORT_WATCH: Duration = Duration::from_secs(1);
 
 /// A fact for the core. What was not ordered, or ordered to be dropped, is not reported.
@@ -180,7 +181,7 @@ impl<S: Subject> Core<S> {
             Stage::Ready | Stage::Reading | Stage::Writing(..) => None,
         };
         let relief = self.trouble.as_ref().and(self.heard_since);
-        let relief = relief.map(|since| since + SHORT_WATCH);
+        let relief = relief.map(|since| since + self.short_watch());
         [leader.until, stage, relief].into_iter().flatten().min()
     }
 
@@ -197,6 +198,7 @@ impl<S: Subject> Core<S> {
             Event::Wrote(Ok(seen)) => {
                 self.repairs.wrote(&seen.name, now);
                 self.rejected = None;
+                self.trouble = None;
                 self.put(seen);
                 self.stage = Stage::Ready;
             }
@@ -222,7 +224,11 @@ impl<S: Subject> Core<S> {
 
     fn has_been_heard(&self, now: Instant) -> bool {
         self.heard_since
-            .is_some_and(|since| now.saturating_duration_since(since) >= SHORT_WATCH)
+            .is_some_and(|since| now.saturating_duration_since(since) >= self.short_watch())
+    }
+
+    fn short_watch(&self) -> Duration {
+        SHORT_WATCH.min(self.config.reread / 2)
     }
 
     /// Takes whom to announce, as long as the lease lasts. Another spell begins from nothing;

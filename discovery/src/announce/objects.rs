@@ -1,5 +1,6 @@
 //! The calls to the API, of which each has a timeout.
 
+use std::fmt;
 use std::time::Duration;
 
 use futures_util::future::BoxFuture;
@@ -28,6 +29,41 @@ pub(super) enum Selection {
     Named(String),
     /// Those that a label selector matches.
     Labelled(String),
+}
+
+impl Selection {
+    fn name(&self) -> Option<&str> {
+        match self {
+            Self::Named(name) => Some(name),
+            Self::Labelled(_) => None,
+        }
+    }
+
+    fn listed(&self) -> ListParams {
+        match self {
+            Self::Named(name) => ListParams::default().fields(&by_name(name)),
+            Self::Labelled(labels) => ListParams::default().labels(labels),
+        }
+    }
+
+    fn watched(&self) -> WatchParams {
+        match self {
+            Self::Named(name) => WatchParams::default().fields(&by_name(name)),
+            Self::Labelled(labels) => WatchParams::default().labels(labels),
+        }
+    }
+}
+
+impl fmt::Display for Selection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (Self::Named(text) | Self::Labelled(text)) = self;
+        write!(f, "{text:?}")
+    }
+}
+
+/// With this, a permission for one name covers lists and watches, too.
+fn by_name(name: &str) -> String {
+    format!("metadata.name={name}")
 }
 
 /// A selection of objects in one namespace.
@@ -60,46 +96,30 @@ impl<S: Subject> Objects<S> {
     }
 
     /// Reads all of them, with the version from which a watch goes on.
+    ///
+    /// By a list even for one object: its version is that of the moment, while a watch from an
+    /// object's own version is refused as too old after the API server was restarted, until somebody
+    /// happens to write that object.
     pub(super) fn read(&self) -> BoxFuture<'static, Result<(View, String), Failure>> {
         let this = self.clone();
         async move {
-            match &this.selection {
-                Selection::Named(name) => this.get(name).await,
-                Selection::Labelled(labels) => this.list(labels).await,
+            let asked = this.asked("list", this.selection.name());
+            let params = this.selection.listed().limit(MAX_OBJECTS);
+            let list = within(this.timeout, &asked, this.api.list(&params)).await;
+            let list = list.map_err(|failure| judge(&failure))?;
+            if list.metadata.continue_.is_some_and(|it| !it.is_empty()) {
+                return Err(Failure::Refused(format!(
+                    "{} matches more than {MAX_OBJECTS} {} in namespace {:?}",
+                    this.selection,
+                    S::RESOURCE,
+                    this.namespace
+                )));
             }
+            let seen = list.items.into_iter().map(|it| this.subject.see(it));
+            let view = seen.map(|seen| (seen.name.clone(), seen)).collect();
+            Ok((view, list.metadata.resource_version.unwrap_or_default()))
         }
         .boxed()
-    }
-
-    async fn get(&self, name: &str) -> Result<(View, String), Failure> {
-        let asked = self.asked("get", Some(name));
-        let found = within(self.timeout, &asked, self.api.get_opt(name)).await;
-        let Some(object) = found.map_err(|failure| judge(&failure))? else {
-            // A watch from no version begins with what there is.
-            return Ok((View::new(), String::new()));
-        };
-        let seen = self.subject.see(object);
-        let version = seen.version.clone();
-        Ok(([(seen.name.clone(), seen)].into(), version))
-    }
-
-    async fn list(&self, labels: &str) -> Result<(View, String), Failure> {
-        let asked = self.asked("list", None);
-        let params = ListParams::default().labels(labels).limit(MAX_OBJECTS);
-        let list = within(self.timeout, &asked, self.api.list(&params)).await;
-        let list = list.map_err(|failure| judge(&failure))?;
-        if list.metadata.continue_.is_some_and(|it| !it.is_empty()) {
-            let (resource, namespace) = (S::RESOURCE, &self.namespace);
-            return Err(Failure::Refused(format!(
-                "{labels:?} matches more than {MAX_OBJECTS} {resource} in namespace {namespace:?}"
-            )));
-        }
-        let seen = list
-            .items
-            .into_iter()
-            .map(|object| self.subject.see(object));
-        let view = seen.map(|seen| (seen.name.clone(), seen)).collect();
-        Ok((view, list.metadata.resource_version.unwrap_or_default()))
     }
 
     /// Patches one of them. If the future fails or is dropped, the patch may still take effect.
@@ -140,17 +160,11 @@ impl<S: Subject> Objects<S> {
     }
 
     async fn open(&self, version: &str) -> Result<BoxStream<'static, Event>, Failure> {
-        let mut params = WatchParams {
-            // Nothing is resumed from where a watch has ended.
-            bookmarks: false,
-            timeout: Some(u32::try_from(self.reread.as_secs()).unwrap_or(u32::MAX)),
-            ..WatchParams::default()
-        };
-        params = match &self.selection {
-            Selection::Named(name) => params.fields(&format!("metadata.name={name}")),
-            Selection::Labelled(labels) => params.labels(labels),
-        };
-        let asked = self.asked("watch", None);
+        let seconds = u32::try_from(self.reread.as_secs()).unwrap_or(u32::MAX);
+        let mut params = self.selection.watched().timeout(seconds);
+        // Nothing is resumed from where a watch has ended.
+        params.bookmarks = false;
+        let asked = self.asked("watch", self.selection.name());
         let events = within(self.timeout, &asked, self.api.watch(&params, version)).await;
         // The server ends the watch in time. If it does not, it has gone silent.
         let silent_at = Instant::now() + self.reread + self.timeout;

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
 
 use super::config::AnnouncerConfig;
-use crate::backoff::{Backoff, jittered};
+use crate::backoff::Backoff;
 
 /// The second repair of an object comes not sooner than this after the first.
 const FIRST_REPAIR: Duration = Duration::from_secs(1);
@@ -20,7 +20,9 @@ const MOST_PATIENCE: u32 = 6;
 #[derive(Debug)]
 pub(super) struct Pace {
     backoff: Backoff,
-    refused: Duration,
+    refusals: Backoff,
+    /// The longest pause that the API may ask for.
+    patience: Duration,
     /// A failure this long after the last one is the first of another row.
     calm: Duration,
     last: Option<Instant>,
@@ -30,8 +32,9 @@ impl Pace {
     pub(super) fn new(config: &AnnouncerConfig) -> Self {
         Self {
             backoff: Backoff::new(config.max_retry_interval),
-            refused: config.refused_interval,
-            calm: config.refused_interval.max(2 * config.max_retry_interval),
+            refusals: Backoff::new(config.max_refused_interval),
+            patience: config.max_refused_interval * MOST_PATIENCE,
+            calm: 2 * config.max_refused_interval,
             last: None,
         }
     }
@@ -54,21 +57,23 @@ impl Pace {
     /// is not believed without bound.
     pub(super) fn asked(&mut self, now: Instant, pause: Option<Duration>, chance: f64) -> Duration {
         let asked = pause.unwrap_or(USUAL_PAUSE);
-        let asked = asked.min(self.refused * MOST_PATIENCE);
+        let asked = asked.min(self.patience);
         let own = self.failed(now, chance);
         own.max(asked.mul_f64(1.0 + chance / 2.0))
     }
 
-    /// After a refusal that only people can lift.
+    /// After a refusal that only people can lift. The first retries come soon all the same, because
+    /// an API server that has just started knows nobody's permissions.
     pub(super) fn refused(&mut self, now: Instant, chance: f64) -> Duration {
-        self.last = Some(now);
-        jittered(self.refused, chance)
+        self.begin(now);
+        self.refusals.failed(chance)
     }
 
     fn begin(&mut self, now: Instant) {
         let since = self.last.map(|last| now.saturating_duration_since(last));
         if since.is_some_and(|since| since >= self.calm) {
             self.backoff.succeeded();
+            self.refusals.succeeded();
         }
         self.last = Some(now);
     }
@@ -150,7 +155,7 @@ mod tests {
             now += pause + SECOND;
         }
         assert_eq!(pace.failed(now, 1.0), SECOND);
-        now += 10 * SECOND;
+        now += 20 * SECOND;
         assert_eq!(pace.failed(now, 0.0), 100 * MS);
     }
 
@@ -159,7 +164,7 @@ mod tests {
         let (mut pace, now) = (pace(), start());
         assert_eq!(pace.conflicted(now, 0.0), Duration::ZERO);
         assert_eq!(pace.conflicted(now, 0.0), 200 * MS);
-        assert_eq!(pace.conflicted(now + 10 * SECOND, 0.0), Duration::ZERO);
+        assert_eq!(pace.conflicted(now + 20 * SECOND, 0.0), Duration::ZERO);
     }
 
     #[test]
@@ -169,8 +174,17 @@ mod tests {
         assert_eq!(pace.asked(now, Some(3 * SECOND), 0.0), 3 * SECOND);
         assert_eq!(pace.asked(now, Some(4 * SECOND), 1.0), 6 * SECOND);
         assert_eq!(pace.asked(now, Some(Duration::MAX), 0.0), 60 * SECOND);
-        assert_eq!(pace.refused(now, 0.0), 10 * SECOND);
-        assert_eq!(pace.refused(now, 1.0), 5 * SECOND);
+    }
+
+    #[test]
+    fn refusals_slow_down_further() {
+        let (mut pace, mut now) = (pace(), start());
+        for expected in [100, 200, 400, 800, 1600, 3200, 6400, 10_000, 10_000] {
+            let pause = pace.refused(now, 0.0);
+            assert_eq!(pause, expected * MS);
+            now += pause + SECOND;
+        }
+        assert_eq!(pace.failed(now, 0.0), 100 * MS, "another kind of failure");
     }
 
     #[test]

@@ -99,8 +99,8 @@ async fn pods_are_labelled_the_leader_last_and_then_nothing_is_written() {
     watched(&api, 8);
     assert_eq!(patches(&api), 4, "three pods and the Service");
     let expected = [
-        "get services",
         "list pods",
+        "list services",
         "patch pods",
         "patch services",
         "watch pods",
@@ -303,4 +303,26 @@ async fn a_service_may_select_by_the_role() {
     let expected = json!({"app": "redis", ROLE: "primary"});
     assert_eq!(service["spec"]["selector"], expected);
     assert!(service["spec"]["selector"][POD_NAME].is_null());
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_selector_that_matches_too_much_is_refused() {
+    let api = api(&Value::Null);
+    for number in 0..1025 {
+        put_pod(&api, &format!("redis-{number}"), "redis");
+    }
+    let node = Node::start(&api, "redis-1", with_roles()).await;
+    node.lead(5);
+    node.says(&["\"app=redis\" matches more than 1024 pods in namespace \"default\""]);
+    assert!(!verbs(&api).contains(&"patch pods".into()));
+    assert!(api.remove("pods", "default", "redis-1024").unwrap());
+    let one = |pod: &str| {
+        let pod = api.object("pods", "default", pod).unwrap().unwrap();
+        pod["metadata"]["labels"][ROLE].clone()
+    };
+    node.is_announced(5);
+    assert_eq!(
+        (one("redis-1"), one("redis-1023")),
+        (json!("primary"), json!("replica"))
+    );
 }

@@ -33,7 +33,7 @@ pub(crate) fn config() -> AnnouncerConfig {
     let mut config = AnnouncerConfig::new(SERVICE);
     config.timeout = PATIENCE;
     config.max_retry_interval = SECOND / 5;
-    config.refused_interval = SECOND / 2;
+    config.max_refused_interval = SECOND / 2;
     config.max_repair_interval = SECOND;
     config
 }
@@ -41,7 +41,7 @@ pub(crate) fn config() -> AnnouncerConfig {
 /// The Role that the documentation shows.
 pub(crate) fn role() -> Access {
     Access::none()
-        .allow(&["get", "watch", "patch"], "", "services")
+        .allow(&["list", "watch", "patch"], "", "services")
         .named(&[SERVICE])
         .allow(&["list", "watch", "patch"], "", "pods")
         .within("default")

@@ -18,6 +18,7 @@ use crate::{
 
 mod absorb;
 mod decide;
+mod failed;
 #[cfg(test)]
 mod tests;
 
@@ -105,6 +106,8 @@ pub(crate) struct Core {
     leaving: bool,
     /// The application resigned, and the Lease may still name this member.
     releasing: bool,
+    /// In whose favour it resigned.
+    successor: Option<NodeId>,
     known: Known,
     /// When what is known of the Lease last became different.
     changed: Instant,
@@ -120,12 +123,17 @@ pub(crate) struct Core {
     highest: Term,
     spell: Option<Spell>,
     call: Option<Pending>,
-    /// When this member last sent a write that made or kept it the leader.
+    /// When this member last sent a write that makes or keeps it the leader.
     wrote: Option<Instant>,
+    /// Such writes of which it is not known yet whether they were done.
+    writes: Vec<Written>,
+    /// The latest time of day that this member wrote.
+    stamp: Option<Wall>,
     /// No call is made before this: a failure came.
     not_before: Instant,
-    /// Failures in a row.
+    /// Failures in a row, conflicts apart.
     failures: u32,
+    conflicts: u32,
     published: Leadership,
 }
 
@@ -142,6 +150,16 @@ enum Known {
 struct Spell {
     term: Term,
     until: Instant,
+}
+
+/// A write that makes or keeps its sender the leader, if it is done.
+#[derive(Clone, Copy, Debug)]
+struct Written {
+    /// The time of day that it wrote, which no other write of this member did.
+    stamp: Wall,
+    sent: Instant,
+    term: Term,
+    begins: bool,
 }
 
 /// The call that is under way.
@@ -191,6 +209,7 @@ impl Core {
             spoke: false,
             leaving: false,
             releasing: false,
+            successor: None,
             known: Known::Nothing,
             changed: now,
             heard: now,
@@ -202,8 +221,11 @@ impl Core {
             spell: None,
             call: None,
             wrote: None,
+            writes: Vec::new(),
+            stamp: None,
             not_before: now,
             failures: 0,
+            conflicts: 0,
             published: Leadership::Vacant,
         }
     }
@@ -289,10 +311,19 @@ impl Core {
     fn expiry(&self, now: Now, record: &Record) -> Instant {
         if self.flaw == Some(Flaw::TrustsOtherClocks) {
             let age = now.wall - record.renewed.unwrap_or(0);
-            let left = record.duration.as_micros() as i64 - age;
+            let left = self.duration(record).as_micros() as i64 - age;
             return now.at + Duration::from_micros(left.max(0) as u64);
         }
-        self.changed + record.duration
+        self.changed + self.duration(record)
+    }
+
+    /// How long a Lease lasts that is not renewed: if it does not say so, as long as one's own.
+    fn duration(&self, record: &Record) -> Duration {
+        if record.duration.is_zero() {
+            self.timing.lease_duration
+        } else {
+            record.duration
+        }
     }
 
     fn end_spell_in_time(&mut self, now: Instant) {

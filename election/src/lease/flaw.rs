@@ -2,26 +2,44 @@
 /// tests nobody can plant one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
+    /// Believes what the watch shows, also if it is older than what is known.
+    BelievesOldNews,
+    /// Wants to lead in each vacancy, though the application spoke in an earlier one.
+    CampaignsUnasked,
+    /// Counts its lease from the answer instead of from the request.
+    CountsFromTheAnswer,
+    /// Makes a deleted Lease anew as one that it holds.
+    CreatesAsHolder,
+    /// Takes a Lease that was deleted for one that nobody held.
+    CreatesAtOnce,
+    /// Begins with a low term over a Lease that was deleted.
+    ForgetsDeletedTerms,
+    /// Takes a Lease that was deleted and made again for the one that it was, if it says the same.
+    IgnoresRemaking,
+    /// Does not hold back for the successor that was named.
+    IgnoresSuccessors,
+    /// Takes its own Lease up again without a new term.
+    KeepsTheTerm,
+    /// Does not release a Lease that it got when it did not want it any more.
+    KeepsTheUnwanted,
+    /// Does not give leadership up when told to.
+    LeadsOnAfterResignation,
+    /// Leads on what it learnt of a write too late.
+    LeadsOnLateAnswers,
+    /// Does not replace a watch that misses changes.
+    NeverRewatches,
+    /// Releases without the version, and so the Lease of whoever holds it by now.
+    ReleasesWithoutVersion,
+    /// Writes over whatever the Lease says once it has led, also if another holds it by now.
+    RenewsUnchecked,
+    /// Repeats what failed without a pause.
+    RetriesAtOnce,
+    /// Writes the time of day as its clock shows it, which may stand still.
+    StampsByTheClock,
+    /// Takes a Lease that somebody made out to it by hand, under a leader who does not know yet.
+    TakesWhatNamesIt,
     /// Judges another's lease by the time of day that the other wrote.
     TrustsOtherClocks,
     /// Writes without the version that the write was decided on.
     WritesWithoutVersion,
-    /// Counts its lease from the answer instead of from the request.
-    CountsFromTheAnswer,
-    /// Writes over whatever the Lease says once it has led, also if another holds it by now.
-    RenewsUnchecked,
-    /// Takes its own Lease up again without a new term.
-    KeepsTheTerm,
-    /// Releases without the version, and so the Lease of whoever holds it by now.
-    ReleasesWithoutVersion,
-    /// Takes a Lease that somebody made out to it by hand, under a leader who does not know yet.
-    TakesWhatNamesIt,
-    /// Makes a deleted Lease anew as one that it holds.
-    CreatesAsHolder,
-    /// Takes a Lease that was deleted and made again for the one that it was, if it says the same.
-    IgnoresRemaking,
-    /// Takes a Lease that was deleted for one that nobody held.
-    CreatesAtOnce,
-    /// Leads on what it learnt of a write too late.
-    LeadsOnLateAnswers,
 }

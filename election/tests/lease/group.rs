@@ -1,6 +1,6 @@
 use std::{
     collections::BTreeMap,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, MutexGuard},
     time::{Duration, Instant},
 };
 
@@ -182,7 +182,7 @@ impl Group {
     /// That never two led at a time, and that each term was higher than the one before. Returns
     /// how many spells there were.
     pub(crate) fn judge(&self) -> usize {
-        let mut spells = self.witness.0.lock().unwrap().clone();
+        let mut spells = self.witness.spells().clone();
         spells.sort_by_key(|spell| spell.from);
         for pair in spells.windows(2) {
             let [before, after] = pair else {
@@ -292,13 +292,17 @@ struct Spell {
 }
 
 impl Witness {
+    fn spells(&self) -> MutexGuard<'_, Vec<Spell>> {
+        self.0.lock().expect("nobody panics with it")
+    }
+
     fn see(&self, number: usize, leadership: &Leadership) {
         let now = Instant::now();
         let Leadership::Leading { term, until } = *leadership else {
             return self.end(number, now);
         };
         let until = until.expect("a Lease has an end");
-        let mut spells = self.0.lock().unwrap();
+        let mut spells = self.spells();
         let of_node = spells.iter_mut().filter(|spell| spell.number == number);
         match of_node.last() {
             // Who resigns may read for a moment that it leads.
@@ -317,13 +321,13 @@ impl Witness {
 
     fn resign(&self, number: usize, now: Instant) {
         self.end(number, now);
-        for spell in self.0.lock().unwrap().iter_mut() {
+        for spell in self.spells().iter_mut() {
             spell.resigned |= spell.number == number;
         }
     }
 
     fn end(&self, number: usize, now: Instant) {
-        for spell in self.0.lock().unwrap().iter_mut() {
+        for spell in self.spells().iter_mut() {
             if spell.number == number && !spell.over {
                 spell.to = spell.to.min(now);
                 spell.over = true;

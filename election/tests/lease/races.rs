@@ -58,6 +58,7 @@ async fn one_of_ten_wins(run: u64, spec: serde_json::Value) {
     let terms: Vec<_> = won
         .map(|request| written(&request)["metadata"]["annotations"]["bellwether.dev/term"].clone())
         .collect();
-    assert!(!terms.is_empty() && terms.iter().all(|won| *won == (term + 1).to_string()));
+    let next = (term + 1).to_string();
+    assert!(!terms.is_empty() && terms.iter().all(|won| *won == next));
     assert_eq!(group.judge(), 1, "one spell");
 }

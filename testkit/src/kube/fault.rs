@@ -27,6 +27,9 @@ pub enum Act {
     HangAfter,
     /// It has no effect and is refused.
     Refuse(Refusal),
+    /// It takes effect, and is refused all the same. A real server does so with 504 when its etcd
+    /// answers late.
+    RefuseAfter(Refusal),
     /// A watch is accepted and then never says anything. Other requests are not touched.
     SilentWatch,
 }
@@ -52,7 +55,7 @@ pub enum Refusal {
     BadGateway,
     /// 503.
     Unavailable,
-    /// 504; a real server says so of writes that may yet take effect.
+    /// 504, of a request that took too long inside the server; see [`Act::RefuseAfter`].
     Timeout,
 }
 
@@ -259,9 +262,7 @@ impl Refusal {
             Self::TooManyRequests(seconds) => Failure::too_many_requests(seconds),
             Self::Internal => Failure::internal("as the test wants it"),
             Self::Unavailable => Failure::unavailable(),
-            Self::Timeout => {
-                Failure::timeout("request did not complete within the allotted timeout", 0)
-            }
+            Self::Timeout => Failure::late(),
             Self::Overloaded => {
                 let text = "Too many requests, please try again later.\n";
                 return Reply {

@@ -58,6 +58,12 @@ impl Front {
         let body = match Limited::new(body, LARGEST).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
+                let call = Call::new(&head, Bytes::new());
+                let number = self
+                    .record
+                    .open(Request::new(&call, user.map(|user| user.name)));
+                self.record
+                    .answered(number, StatusCode::PAYLOAD_TOO_LARGE.as_u16());
                 return Ok(self.respond(Failure::too_large(LARGEST).into(), None));
             }
             Err(_) => return Err(Cut),
@@ -88,10 +94,14 @@ impl Front {
                     self.record.answered(number, reply.code.as_u16());
                     return Ok(self.respond(reply, None));
                 }
-                Act::DelayAnswer(_) | Act::DropAfter | Act::HangAfter | Act::SilentWatch => {}
+                Act::DelayAnswer(_)
+                | Act::DropAfter
+                | Act::HangAfter
+                | Act::RefuseAfter(_)
+                | Act::SilentWatch => {}
             }
         }
-        let reply = match self.authorize(user.as_ref(), &call).await {
+        let mut reply = match self.authorize(user.as_ref(), &call).await {
             Ok(()) => self.backend.answer(call).await,
             Err(failure) => failure.into(),
         };
@@ -101,6 +111,7 @@ impl Front {
                 Act::DelayAnswer(time) => sleep(*time).await,
                 Act::DropAfter => return Err(Cut),
                 Act::HangAfter => std::future::pending().await,
+                Act::RefuseAfter(refusal) => reply = refusal.reply(&request),
                 Act::SilentWatch => mood = Mood::Silent,
                 Act::Delay(_) | Act::DropBefore | Act::Hang | Act::Refuse(_) => {}
             }
@@ -143,10 +154,6 @@ impl Front {
         headers.insert(header::CONTENT_TYPE, content_type);
         if reply.retry_after > 0 {
             headers.insert(header::RETRY_AFTER, reply.retry_after.into());
-        }
-        if reply.code == StatusCode::UNAUTHORIZED {
-            let challenge = HeaderValue::from_static("Bearer");
-            headers.insert(header::WWW_AUTHENTICATE, challenge);
         }
         response
     }

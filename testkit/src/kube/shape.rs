@@ -150,7 +150,10 @@ fn lease(spec: &mut Map<String, Value>) -> Result<(), String> {
     }
     for field in ["acquireTime", "renewTime"] {
         if let Some(time) = spec.get_mut(field) {
-            *time = micro_time(time)?.into();
+            let parsed = micro_time(time)?;
+            // Go's zero time is told as null, and stays in the object.
+            let is_zero = parsed == "0001-01-01T00:00:00.000000Z";
+            *time = if is_zero { Value::Null } else { parsed.into() };
         }
     }
     // Without the feature gate CoordinatedLeaderElection, which is off unless asked for, a server
@@ -187,20 +190,16 @@ pub(crate) fn now() -> String {
 
 /// Fills in what an object leaves open; when it replaces another, `live`, also from that one.
 pub(crate) fn fill(resource: &Resource, object: &mut Value, live: Option<&Value>) {
+    fill_lists(resource, object);
     let is_new = live.is_none();
     match resource.kind {
         "EndpointSlice" => {
             if is_new {
                 object["metadata"]["generation"] = 1.into();
             }
-            let endpoints = object["endpoints"].as_array_mut();
-            for endpoint in endpoints.into_iter().flatten() {
-                default(endpoint, "conditions", json!({}));
-            }
-            for port in object["ports"].as_array_mut().into_iter().flatten() {
-                default(port, "protocol", "TCP".into());
-                default(port, "name", "".into());
-            }
+            // Go writes a list that is not there as null, unless it is told to leave it out.
+            default(object, "endpoints", Value::Null);
+            default(object, "ports", Value::Null);
         }
         "Pod" if is_new => {
             object["metadata"]["generation"] = 1.into();
@@ -218,6 +217,36 @@ pub(crate) fn fill(resource: &Resource, object: &mut Value, live: Option<&Value>
     }
 }
 
+/// Fills in what the elements of its lists leave open.
+pub(crate) fn fill_lists(resource: &Resource, object: &mut Value) {
+    match resource.kind {
+        "EndpointSlice" => {
+            for endpoint in elements(object, "/endpoints") {
+                default(endpoint, "conditions", json!({}));
+            }
+            for port in elements(object, "/ports") {
+                default(port, "protocol", "TCP".into());
+                default(port, "name", "".into());
+            }
+        }
+        "Service" => {
+            for port in elements(object, "/spec/ports") {
+                let number = port["port"].clone();
+                default(port, "protocol", "TCP".into());
+                default(port, "targetPort", number);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn elements<'a>(object: &'a mut Value, path: &str) -> impl Iterator<Item = &'a mut Value> {
+    let list = object.pointer_mut(path).and_then(Value::as_array_mut);
+    list.into_iter()
+        .flatten()
+        .filter(|element| element.is_object())
+}
+
 fn service(service: &mut Value, live: Option<&Value>) {
     if live.is_none() {
         service["status"] = json!({"loadBalancer": {}});
@@ -226,11 +255,6 @@ fn service(service: &mut Value, live: Option<&Value>) {
     let spec = &mut service["spec"];
     default(spec, "type", "ClusterIP".into());
     default(spec, "sessionAffinity", "None".into());
-    for port in spec["ports"].as_array_mut().into_iter().flatten() {
-        let number = port["port"].clone();
-        default(port, "protocol", "TCP".into());
-        default(port, "targetPort", number);
-    }
     if spec["type"] == "ExternalName" {
         return;
     }

@@ -291,20 +291,22 @@ impl Failure {
         Self::new(503, "ServiceUnavailable", message, Value::Null)
     }
 
-    pub(crate) fn timeout(why: &str, retry_after: u64) -> Self {
-        let details = json!({"retryAfterSeconds": retry_after});
-        Self::new(504, "Timeout", &format!("Timeout: {why}"), details)
+    /// The request took too long inside the server. It may take effect yet.
+    pub(crate) fn late() -> Self {
+        let message = "Timeout: request did not complete within requested timeout - context \
+                       deadline exceeded";
+        Self::new(504, "Timeout", message, json!({}))
     }
 
     /// A version was asked for that is not yet.
     pub(crate) fn too_large_version(asked: u64, current: u64) -> Self {
-        let why = format!("Too large resource version: {asked}, current: {current}");
-        let mut failure = Self::timeout(&why, 1);
-        failure.status["details"]["causes"] = json!([{
+        let message = format!("Timeout: Too large resource version: {asked}, current: {current}");
+        let cause = json!({
             "reason": "ResourceVersionTooLarge",
             "message": "Too large resource version",
-        }]);
-        failure
+        });
+        let details = json!({"causes": [cause], "retryAfterSeconds": 1});
+        Self::new(504, "Timeout", &message, details)
     }
 }
 

@@ -29,8 +29,10 @@ pub(crate) struct Watch {
     first: Vec<Bytes>,
     changes: Option<mpsc::Receiver<Arc<Change>>>,
     bookmarks: bool,
-    /// Up to where the client knows everything.
+    /// Up to where everything that concerns the watch has been sent.
     seen: u64,
+    /// What the client knows of that.
+    told: u64,
     end: Instant,
 }
 
@@ -57,26 +59,29 @@ impl Watch {
             changes: None,
             bookmarks: call.flag("allowWatchBookmarks"),
             seen: store.revision(),
+            told: store.revision(),
             end: Instant::now() + lasts,
         };
         if from > 0 && call.parameter("sendInitialEvents").is_empty() {
             match store.changes(from) {
                 Ok(changes) => {
                     watch.changes = Some(changes);
-                    watch.seen = from;
+                    (watch.seen, watch.told) = (from, from);
                 }
                 Err(expired) => watch.first = vec![event("ERROR", &expired.status)],
             }
             return Ok(watch);
         }
+        // Without a version, everything is meant to come first, unless that is ruled out.
         if call.parameter("sendInitialEvents").is_empty() || call.flag("sendInitialEvents") {
             let existing = store.all(resource, &watch.namespace);
             let existing = existing.iter().map(|(_, object)| object);
             let selected = existing.filter(|object| watch.selection.matches(object));
             watch.first = selected.map(|object| event("ADDED", object)).collect();
-        }
-        if call.flag("sendInitialEvents") && watch.bookmarks {
-            watch.first.push(watch.bookmark(true));
+            if watch.bookmarks {
+                let end = watch.bookmark(true);
+                watch.first.push(end);
+            }
         }
         watch.changes = Some(store.changes(watch.seen)?);
         Ok(watch)
@@ -108,15 +113,15 @@ impl Watch {
                     None => return,
                 },
                 () = sleep_until(self.end) => {
-                    if self.bookmarks {
+                    if let Some(bookmark) = self.news() {
                         // The receiver may be gone; then this watch is at its end too.
-                        let _ = events.send(self.bookmark(false)).await;
+                        let _ = events.send(bookmark).await;
                     }
                     return;
                 }
                 () = sleep_until(next_bookmark) => {
                     next_bookmark = Instant::now() + BOOKMARKS;
-                    self.bookmarks.then(|| self.bookmark(false))
+                    self.news()
                 }
                 Ok(()) = nudge.changed() => self.bookmarks.then(|| self.bookmark(false)),
             };
@@ -149,18 +154,27 @@ impl Watch {
                 .filter(|object| self.selection.matches(object))
                 .cloned()
         };
-        match (selected(&change.before), selected(&change.after)) {
-            (None, None) => None,
-            (None, Some(after)) => Some(event("ADDED", &after)),
-            (Some(_), Some(after)) => Some(event("MODIFIED", &after)),
+        let event = match (selected(&change.before), selected(&change.after)) {
+            (None, None) => return None,
+            (None, Some(after)) => event("ADDED", &after),
+            (Some(_), Some(after)) => event("MODIFIED", &after),
             (Some(before), None) => {
                 let gone = with_version(Value::clone(&before), change.revision);
-                Some(event("DELETED", &gone))
+                event("DELETED", &gone)
             }
-        }
+        };
+        self.told = self.seen;
+        Some(event)
     }
 
-    fn bookmark(&self, end_of_initial: bool) -> Bytes {
+    /// A bookmark, if there is anything to tell by it.
+    fn news(&mut self) -> Option<Bytes> {
+        let is_due = self.bookmarks && self.seen > self.told;
+        is_due.then(|| self.bookmark(false))
+    }
+
+    fn bookmark(&mut self, end_of_initial: bool) -> Bytes {
+        self.told = self.seen;
         let mut object = json!({
             "kind": self.resource.kind,
             "apiVersion": self.resource.api_version(),

@@ -10,8 +10,10 @@ use tokio::time::timeout;
 
 use crate::asking::{Asker, LEASES, PATIENCE, lease, refusal};
 
-/// What a slow machine may add to what is waited for.
+/// How long nothing is seen to happen.
 const SHORT: Duration = Duration::from_millis(300);
+/// A delay that does not pass meanwhile, on a machine that is busy.
+const LONG: Duration = Duration::from_secs(3);
 
 async fn create(asker: &Asker, name: &str) -> Result<u16, kube::Error> {
     let body = lease(name, &json!({})).to_string().into_bytes();
@@ -147,24 +149,34 @@ async fn a_dropped_request_has_no_effect_a_dropped_answer_has() {
 }
 
 #[tokio::test]
+async fn a_refused_write_may_have_taken_effect() {
+    let api = KubeApi::start().unwrap();
+    let asker = Asker::new(&api).await;
+    api.add_fault(Fault::new(Act::RefuseAfter(Refusal::Timeout)));
+    assert_eq!(create(&asker, "x").await.unwrap(), 504);
+    assert!(is_there(&api, "x"));
+    assert_eq!(api.requests()[0].status, Some(504));
+}
+
+#[tokio::test]
 async fn a_delayed_write_lands_though_its_client_is_gone() {
     let api = KubeApi::start().unwrap();
     let asker = Asker::new(&api).await;
-    api.add_fault(Fault::new(Act::Delay(Duration::from_secs(1))).verbs(&["create"]));
+    api.add_fault(Fault::new(Act::Delay(LONG)).verbs(&["create"]));
     timeout(SHORT, create(&asker, "late")).await.unwrap_err();
     assert!(!is_there(&api, "late"));
     // Not by this thread's runtime, which `until` would block.
     until(PATIENCE, "the late write", || is_there(&api, "late")).unwrap();
     let begin = Instant::now();
     assert_eq!(create(&asker, "waited").await.unwrap(), 201);
-    assert!(begin.elapsed() >= Duration::from_secs(1));
+    assert!(begin.elapsed() >= LONG);
 }
 
 #[tokio::test]
 async fn a_delayed_answer_is_of_a_write_that_is_done() {
     let api = KubeApi::start().unwrap();
     let asker = Asker::new(&api).await;
-    let delay = Act::DelayAnswer(Duration::from_secs(1));
+    let delay = Act::DelayAnswer(LONG);
     api.add_fault(Fault::new(delay).verbs(&["create"]));
     let begin = Instant::now();
     let creation = create(&asker, "x");
@@ -172,7 +184,7 @@ async fn a_delayed_answer_is_of_a_write_that_is_done() {
     timeout(SHORT, &mut creation).await.unwrap_err();
     until(PATIENCE, "the write", || is_there(&api, "x")).unwrap();
     assert_eq!(creation.await.unwrap(), 201);
-    assert!(begin.elapsed() >= Duration::from_secs(1));
+    assert!(begin.elapsed() >= LONG);
 }
 
 #[tokio::test]

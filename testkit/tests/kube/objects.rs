@@ -188,6 +188,11 @@ async fn a_put_creates_leases_and_services_and_nothing_else() {
     assert_eq!((code, reason), (409, "Conflict"));
     assert!(message.ends_with("UID in object meta: "), "{message}");
 
+    let mut zero = lease("zero", &json!({}));
+    zero["metadata"]["resourceVersion"] = "0".into();
+    let (code, answer) = asker.put(&format!("{LEASES}/zero"), &zero).await;
+    assert_eq!(code, 201, "{answer}");
+
     let service = json!({"metadata": {"name": "s"}, "spec": {"ports": [{"port": 80}]}});
     assert_eq!(asker.put(&format!("{SERVICES}/s"), &service).await.0, 201);
     let slice = json!({"metadata": {"name": "x"}, "addressType": "IPv4", "endpoints": []});
@@ -484,6 +489,10 @@ async fn leases_are_validated() {
             json!({}),
         ),
         (
+            json!({"renewTime": "0001-01-01T00:00:00.000000Z"}),
+            json!({"renewTime": null}),
+        ),
+        (
             json!({"renewTime": "2026-01-01T02:00:00.123456+02:00"}),
             json!({"renewTime": "2026-01-01T00:00:00.123456Z"}),
         ),
@@ -707,6 +716,14 @@ async fn endpointslices_hold_addresses_of_one_family() {
         let refused = asker.post(SLICES, &slice("wrong", kind, addresses)).await;
         assert_eq!(refusal(&refused).1, "Invalid", "{kind}");
     }
+    let (code, bare) = asker
+        .post(
+            SLICES,
+            &json!({"metadata": {"name": "bare"}, "addressType": "IPv4"}),
+        )
+        .await;
+    assert_eq!((code, bare.get("endpoints")), (201, Some(&Value::Null)));
+    assert_eq!(bare.get("ports"), Some(&Value::Null));
     let turned = asker
         .put(
             &format!("{SLICES}/four"),

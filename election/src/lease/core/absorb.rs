@@ -1,12 +1,12 @@
 //! Takes facts in, without deciding anything that has to be done.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use crate::{
-    Term,
+    NodeId,
     lease::{
         Flaw,
-        core::{Core, Event, Failure, Known, Pending, Purpose, Seen, Spell},
+        core::{Core, Event, Known, Pending, Purpose, Seen, Spell, Written},
         record::{Snapshot, UNKNOWN},
     },
 };
@@ -18,14 +18,14 @@ impl Core {
             Event::Tick => {}
             Event::Intent { intent, spoke } => {
                 if intent.resignations != self.intent.resignations {
-                    self.withdraw();
+                    self.withdraw(intent.successor.clone());
                 }
                 self.intent = intent;
                 self.spoke = spoke;
             }
             Event::Leave => {
                 self.leaving = true;
-                self.withdraw();
+                self.withdraw(None);
             }
             Event::Watch(watching) => {
                 self.watching = watching;
@@ -51,10 +51,19 @@ impl Core {
         false
     }
 
-    fn withdraw(&mut self) {
+    fn withdraw(&mut self, successor: Option<NodeId>) {
+        // Who is named stays so until the Lease is given up: an application that resigned may resign
+        // again when it is told that nobody leads.
+        if successor.is_some() || !self.releasing {
+            self.successor = successor;
+        }
+        if self.flaw == Some(Flaw::LeadsOnAfterResignation) {
+            return;
+        }
         let writing = self.call.is_some_and(|call| !call.purpose.is_look());
         self.spell = None;
-        self.releasing = writing || self.holds();
+        self.writes.clear();
+        self.releasing |= writing || self.holds();
     }
 
     /// The watch may tell what is old already.
@@ -69,17 +78,16 @@ impl Core {
                 return;
             }
             let older = version.and_then(|version| version.is_before(&known.version));
-            if older == Some(true) {
+            if older == Some(true) && self.flaw != Some(Flaw::BelievesOldNews) {
                 return;
             }
-            // Who may lead does not stop on a rumour; who follows loses nothing by it, since it
-            // writes only upon the version that it believes in.
+            // Who leads does not stop on a rumour: its next renewal finds out. Who follows loses
+            // nothing by it, since it writes only upon the version that it believes in.
+            if older.is_none() && self.spell.is_some() {
+                return;
+            }
             if older.is_none() && self.call.is_some() {
                 self.rumour = version.cloned();
-                return;
-            }
-            if older.is_none() && self.spell.is_some() {
-                self.doubt = true;
                 return;
             }
         }
@@ -91,43 +99,55 @@ impl Core {
 
     /// Returns whether the watch has missed something.
     fn answered(&mut self, now: Instant, call: Pending, seen: Seen) -> bool {
-        self.failures = 0;
+        // To have looked before a write is no progress: a server may let us read, and never write.
+        if call.purpose != (Purpose::Look { silence: false }) {
+            (self.failures, self.conflicts) = (0, 0);
+        }
+        let rumour = self.rumour.take();
+        self.doubt = false;
         if call.overtaken && self.is_older(&seen) {
             return false;
         }
+        if let Seen::Present(seen) = &seen {
+            self.doubt = rumour.is_some_and(|rumour| rumour != seen.version);
+        }
         let before = self.changed;
-        let rumour = self.rumour.take();
-        self.doubt = match &seen {
-            Seen::Present(seen) => rumour.is_some_and(|rumour| rumour != seen.version),
-            Seen::Absent(_) => false,
-        };
         self.learn(now, seen);
-        let (Purpose::Acquire(term) | Purpose::Renew(term)) = call.purpose else {
-            let silence = call.purpose == Purpose::Look { silence: true };
-            let missed = silence && self.watching && self.changed != before;
-            self.shown &= !missed;
-            return missed;
-        };
-        self.led_by(now, call, term);
-        false
+        // The answer to a write is known by being that, whatever a server made of what was written.
+        if !call.purpose.is_look()
+            && self.holds()
+            && let Some(write) = self.writes.pop()
+        {
+            self.acknowledge(now, write);
+        }
+        let silence = call.purpose == Purpose::Look { silence: true };
+        let missed = silence
+            && self.watching
+            && self.changed != before
+            && self.flaw != Some(Flaw::NeverRewatches);
+        self.shown &= !missed;
+        missed
     }
 
-    /// This member's write for a spell of this term was done.
-    fn led_by(&mut self, now: Instant, call: Pending, term: Term) {
+    /// A write was done, at some time after it was sent.
+    fn acknowledge(&mut self, now: Instant, write: Written) {
+        let goes_on = match self.spell {
+            Some(spell) => spell.term == write.term,
+            // A spell that ended meanwhile does not rise again: the application has been told.
+            None => write.begins && self.stands() && !self.releasing,
+        };
         let counted_from = if self.flaw == Some(Flaw::CountsFromTheAnswer) {
             now
         } else {
-            call.sent
+            write.sent
         };
-        let until = counted_from + self.timing.renew_deadline;
-        let goes_on = match call.purpose {
-            // A spell that ended meanwhile does not rise again: the application has been told.
-            Purpose::Renew(_) => self.spell.is_some_and(|spell| spell.term == term),
-            _ => self.stands() && !self.releasing,
-        };
-        let goes_on = goes_on || self.flaw == Some(Flaw::LeadsOnLateAnswers);
-        if goes_on && self.holds() {
-            self.spell = Some(Spell { term, until });
+        // Of writes upon one version, one is done.
+        self.writes.clear();
+        if goes_on || self.flaw == Some(Flaw::LeadsOnLateAnswers) {
+            self.spell = Some(Spell {
+                term: write.term,
+                until: counted_from + self.timing.renew_deadline,
+            });
         }
     }
 
@@ -153,13 +173,27 @@ impl Core {
             self.releasing = false;
             return;
         };
-        if !self.is_as_known(&seen) {
+        let news = !self.is_as_known(&seen);
+        if news {
             self.changed = now;
         }
         self.highest = self.highest.max(seen.record.term.unwrap_or_default());
+        let stamp = seen.record.renewed;
         self.known = Known::Present(seen);
-        if !self.holds() {
+        if self.holds() {
+            // That a write was done is as good from the watch, or from a look, as from its answer,
+            // which may have been lost.
+            let done = self.writes.iter().find(|write| Some(write.stamp) == stamp);
+            if let Some(write) = done.copied() {
+                self.acknowledge(now, write);
+            }
+        } else {
             self.releasing = false;
+            self.writes.clear();
+            if news && self.is_held() {
+                // A race that was lost is over.
+                self.conflicts = 0;
+            }
             self.spell_is_lost();
         }
     }
@@ -172,6 +206,10 @@ impl Core {
         };
         let same_object = known.object == seen.object;
         known.record == seen.record && (same_object || self.flaw == Some(Flaw::IgnoresRemaking))
+    }
+
+    fn is_held(&self) -> bool {
+        matches!(&self.known, Known::Present(known) if known.record.holder.is_some())
     }
 
     /// The Lease names another, or nobody. Only over a Lease that somebody emptied, or that was made
@@ -190,45 +228,9 @@ impl Core {
         }
     }
 
-    fn failed(&mut self, now: Instant, call: Pending, failure: Failure) {
-        self.failures = self.failures.saturating_add(1);
-        let retry_period = self.timing.retry_period;
-        let stepped = (retry_period / 16 * 2u32.pow(self.failures.min(5) - 1)).min(retry_period);
-        let pause = match failure {
-            // What has changed is found out at once, if it was the first time.
-            Failure::Conflict if self.failures == 1 => Duration::ZERO,
-            Failure::Conflict => stepped,
-            Failure::Busy(Some(wanted)) => wanted.min(self.timing.renew_deadline),
-            Failure::Busy(None) | Failure::Lost => stepped.max(retry_period / 4),
-            Failure::Denied if self.spell.is_some() => retry_period,
-            Failure::Denied => retry_period * 10,
-        };
-        let pause = self.draw_out(pause);
-        // What was waited for the answer counts; a refusal's wait begins with it.
-        let from = match failure {
-            Failure::Lost => call.sent,
-            _ => now,
-        };
-        self.not_before = now.max(from + pause);
-        if let Some(spell) = self.spell {
-            // One more try has to fit into the lease.
-            let last = spell.until.checked_sub(retry_period).unwrap_or(now);
-            self.not_before = self.not_before.min(last.max(now + retry_period / 4));
-        }
-        // Refused for now, and refused for good, leave what is known as it was.
-        let unsure = matches!(failure, Failure::Conflict | Failure::Lost);
-        if unsure && !call.purpose.is_look() {
-            self.doubt = true;
-        }
-    }
-
-    /// The time, and up to a share of it more, so that members do not act in step.
-    pub(super) fn draw_out(&mut self, time: Duration) -> Duration {
-        time.mul_f64(1.0 + self.timing.jitter * self.random.f64())
-    }
-
     /// The application wants to lead, and has said so knowing that nobody does.
     pub(super) fn stands(&self) -> bool {
-        self.spoke && self.intent.candidacy.is_some() && !self.leaving
+        let spoke = self.spoke || self.flaw == Some(Flaw::CampaignsUnasked);
+        spoke && self.intent.candidacy.is_some() && !self.leaving
     }
 }

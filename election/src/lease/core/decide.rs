@@ -8,8 +8,8 @@ use crate::{
     Term,
     lease::{
         Flaw,
-        core::{Call, Core, Known, Now, Pending, Plan, Purpose},
-        record::{Record, Snapshot, UNKNOWN, Version, identity},
+        core::{Call, Core, Known, Now, Pending, Plan, Purpose, Written},
+        record::{Record, Snapshot, UNKNOWN, Version, WALL_LIMIT, Wall, identity},
     },
 };
 
@@ -59,7 +59,9 @@ impl Core {
         let Snapshot {
             version, record, ..
         } = seen;
-        let unwanted = self.spoke && self.intent.candidacy.is_none();
+        let unwanted = self.spoke
+            && self.intent.candidacy.is_none()
+            && self.flaw != Some(Flaw::KeepsTheUnwanted);
         if self.releasing || self.leaving || (self.spell.is_none() && unwanted) {
             return Plan::Now(Purpose::Release);
         }
@@ -77,7 +79,8 @@ impl Core {
             self.timing.retry_period / 4
         };
         match self.wrote.map(|wrote| wrote + period) {
-            Some(at) if now.at < at => Plan::At(at),
+            // One that may have failed is repeated at once.
+            Some(at) if now.at < at && self.writes.is_empty() => Plan::At(at),
             _ => Plan::Now(Purpose::Renew(spell.term)),
         }
     }
@@ -107,10 +110,12 @@ impl Core {
             // Nobody released it: somebody emptied it by hand, or made it after a deletion, and
             // the claimant may not know yet.
             (None, Some(_)) if self.flaw != Some(Flaw::CreatesAtOnce) => {
-                self.changed + record.duration
+                self.changed + self.duration(record)
             }
             (None, _) => match &record.successor {
-                Some(successor) if !self.is_called(successor) => {
+                Some(successor)
+                    if !self.is_called(successor) && self.flaw != Some(Flaw::IgnoresSuccessors) =>
+                {
                     self.changed + self.timing.retry_period
                 }
                 _ => now.at,
@@ -131,7 +136,7 @@ impl Core {
         let silence = (self.timing.retry_period * 2).mul_f64(1.0 + self.timing.clock_drift);
         let patience = match &self.known {
             _ if !(self.watching && self.shown) => self.timing.retry_period,
-            Known::Present(seen) => silence.max(seen.record.duration / 3),
+            Known::Present(seen) => silence.max(self.duration(&seen.record) / 3),
             _ => silence,
         };
         let at = self.heard + patience;
@@ -156,6 +161,7 @@ impl Core {
         let next = self.highest.next();
         match record.term {
             Some(_) => next,
+            None if self.flaw == Some(Flaw::ForgetsDeletedTerms) => next,
             None => next.max(Term(version.number().unwrap_or_default())),
         }
     }
@@ -168,8 +174,8 @@ impl Core {
             overtaken: false,
         });
         let (version, before) = match &self.known {
-            Known::Present(seen) => (Some(seen.version.clone()), Some((*seen.record).clone())),
-            _ => (None, None),
+            Known::Present(seen) => (Some(seen.version.clone()), (*seen.record).clone()),
+            _ => (None, Record::default()),
         };
         let unversioned = match purpose {
             Purpose::Release => self.flaw == Some(Flaw::ReleasesWithoutVersion),
@@ -178,11 +184,9 @@ impl Core {
         let record = match purpose {
             Purpose::Look { .. } => return Call::Read,
             Purpose::Form => return Call::Create(self.formed()),
-            Purpose::Acquire(term) | Purpose::Renew(term) => {
-                self.wrote = Some(now.at);
-                self.led(now, purpose, term, before.as_ref())
-            }
-            Purpose::Release => self.released(now, before.as_ref()),
+            Purpose::Acquire(term) => self.led(now, term, true, &before),
+            Purpose::Renew(term) => self.led(now, term, false, &before),
+            Purpose::Release => self.released(now, &before),
         };
         match version {
             None => Call::Create(record),
@@ -192,18 +196,28 @@ impl Core {
     }
 
     /// The Lease under this member, by which it begins or keeps a spell.
-    fn led(&self, now: Now, purpose: Purpose, term: Term, before: Option<&Record>) -> Record {
-        let begins = matches!(purpose, Purpose::Acquire(_));
-        let transitions = before.map_or(0, |before| before.transitions);
+    fn led(&mut self, now: Now, term: Term, begins: bool, before: &Record) -> Record {
+        let stamp = self.stamp(now, before);
+        self.wrote = Some(now.at);
+        // What was sent earlier than this could not prolong anything any more.
+        let renew_deadline = self.timing.renew_deadline;
+        (self.writes).retain(|write| now.at < write.sent + renew_deadline);
+        self.writes.push(Written {
+            stamp,
+            sent: now.at,
+            term,
+            begins,
+        });
         Record {
             holder: Some(self.me.clone()),
             duration: self.timing.lease_duration,
-            acquired: match before {
-                Some(before) if !begins => before.acquired,
-                _ => Some(now.wall),
+            acquired: if begins {
+                Some(now.wall)
+            } else {
+                before.acquired
             },
-            renewed: Some(later(now, before)),
-            transitions: transitions.saturating_add(i32::from(begins)),
+            renewed: Some(stamp),
+            transitions: before.transitions.max(0).saturating_add(i32::from(begins)),
             term: Some(term),
             claimant: Some(self.me.clone()),
             card: self.intent.card.clone(),
@@ -212,18 +226,31 @@ impl Core {
     }
 
     /// The Lease after this member, as client-go leaves one: empty, and a second long.
-    fn released(&self, now: Now, before: Option<&Record>) -> Record {
+    fn released(&mut self, now: Now, before: &Record) -> Record {
         Record {
             holder: None,
             duration: Duration::from_secs(1),
             acquired: Some(now.wall),
-            renewed: Some(later(now, before)),
-            transitions: before.map_or(0, |before| before.transitions),
+            renewed: Some(self.stamp(now, before)),
+            transitions: before.transitions.max(0),
             term: Some(self.highest),
             claimant: None,
             card: Bytes::new(),
-            successor: self.intent.successor.as_ref().map(identity),
+            successor: self.successor.as_ref().map(identity),
         }
+    }
+
+    /// The time of day, but later than what was written before, and than what this member wrote in
+    /// vain: what others observe has to change, also if this clock was set back, and each write has
+    /// to be told from all others.
+    fn stamp(&mut self, now: Now, before: &Record) -> Wall {
+        let floor = before.renewed.filter(|time| *time < WALL_LIMIT);
+        let stamp = match floor.max(self.stamp) {
+            Some(floor) if self.flaw != Some(Flaw::StampsByTheClock) => now.wall.max(floor + 1),
+            _ => now.wall,
+        };
+        self.stamp = Some(stamp);
+        stamp
     }
 
     /// A Lease where there is none. It was perhaps deleted under a leader, who knows nothing of it
@@ -235,11 +262,4 @@ impl Core {
             ..Record::default()
         }
     }
-}
-
-/// The time of day, but later than what was written before: what others observe has to change, also
-/// if this clock was set back.
-fn later(now: Now, before: Option<&Record>) -> i64 {
-    let before = before.and_then(|before| before.renewed);
-    before.map_or(now.wall, |before| now.wall.max(before.saturating_add(1)))
 }

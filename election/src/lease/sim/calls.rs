@@ -5,7 +5,8 @@ use std::time::Instant;
 
 use super::{
     node::CallId,
-    world::{MS, Micros, Reach, What, World},
+    queue::{Reach, What},
+    world::{MS, Micros, World},
 };
 use crate::{
     Term,
@@ -31,6 +32,10 @@ pub(super) struct Faults {
     /// How calls are refused, and how many of a thousand.
     pub(super) refused: u32,
     pub(super) refusals: Vec<Refusal>,
+    /// Every second call is refused instead, or write.
+    pub(super) every_second: bool,
+    /// Reads are not refused.
+    pub(super) spares_reads: bool,
     /// Nothing reaches the API.
     pub(super) away: bool,
     /// No watch can be opened.
@@ -81,6 +86,8 @@ impl Faults {
             repeated: 0,
             refused: 0,
             refusals: Vec::new(),
+            every_second: false,
+            spares_reads: false,
             away: false,
             no_watch: false,
             lag: 0,
@@ -135,7 +142,7 @@ impl World {
             }
             return;
         }
-        if fails(self.faults.refused, &mut self.rng) {
+        if self.is_refused(&request) {
             let refusal = self.faults.refusals[self.rng.usize(0..self.faults.refusals.len())];
             self.refuse(request, refusal);
         } else if fails(self.faults.lost, &mut self.rng) {
@@ -160,9 +167,30 @@ impl World {
         }
     }
 
+    fn is_refused(&mut self, request: &Request) -> bool {
+        let faults = &self.faults;
+        let node = &self.nodes[request.n];
+        if faults.spares_reads && request.call == Call::Read {
+            false
+        } else if faults.every_second {
+            let count = if faults.spares_reads {
+                node.writes
+            } else {
+                node.calls
+            };
+            count % 2 == 0
+        } else {
+            self.rng.u32(0..1000) < faults.refused
+        }
+    }
+
     fn refuse(&mut self, request: Request, refusal: Refusal) {
         let (there, back) = (self.transit(), self.transit());
-        if refusal.done {
+        if refusal.failure == Failure::Lost && self.rng.bool() {
+            if refusal.done {
+                self.later(there, What::Land(request, Reply::Nothing));
+            }
+        } else if refusal.done {
             self.later(
                 there,
                 What::Land(request, Reply::Failure(refusal.failure, back)),

@@ -8,7 +8,8 @@ use std::time::{Duration, Instant};
 
 use super::{
     clock::Clock,
-    world::{MS, Micros, What, World, micros},
+    queue::What,
+    world::{MS, Micros, World, micros},
 };
 use crate::lease::record::Record;
 

@@ -3,11 +3,7 @@
 
 use std::time::Instant;
 
-use super::{
-    clock::Clock,
-    watch::Stream,
-    world::{Micros, Reach},
-};
+use super::{clock::Clock, queue::Reach, watch::Stream, world::Micros};
 use crate::{
     Leadership, NodeId, Participant, Rank, Seat, Term,
     lease::core::{Action, Core, Event, Now},
@@ -27,6 +23,8 @@ pub(super) struct Node {
     pub(super) wake: Micros,
     /// Whether its application wants to lead.
     pub(super) stands: bool,
+    /// Its application answers that much later.
+    pub(super) slow_to_speak: Micros,
     /// Whether it may watch.
     pub(super) watches: bool,
     /// Calls and writes that it has sent, and the ticks of the present second.
@@ -60,6 +58,7 @@ impl Node {
             inbox: Vec::new(),
             wake: 0,
             stands: true,
+            slow_to_speak: 0,
             watches: true,
             calls: 0,
             writes: 0,

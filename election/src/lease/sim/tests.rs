@@ -3,7 +3,7 @@ use std::{
     time::Instant,
 };
 
-use super::{live, world::MS};
+use super::{floods, live, scenes, world::MS};
 use crate::lease::Flaw;
 
 /// What is lived through for a seed, with a flaw or without.
@@ -40,23 +40,39 @@ fn planted_bugs_are_caught() {
     let world: Scene = |seed, flaw| {
         live(seed, flaw);
     };
-    let plants: [(Flaw, Scene); 10] = [
+    let plants: &[(Flaw, Scene)] = &[
+        (Flaw::BelievesOldNews, world),
+        (Flaw::CampaignsUnasked, world),
         (Flaw::CountsFromTheAnswer, world),
+        (Flaw::CreatesAsHolder, scenes::a_late_creation_names_nobody),
         (Flaw::CreatesAtOnce, world),
+        (Flaw::ForgetsDeletedTerms, world),
         (Flaw::IgnoresRemaking, world),
+        (Flaw::IgnoresSuccessors, scenes::the_successor_comes_next),
         (Flaw::KeepsTheTerm, world),
+        (
+            Flaw::KeepsTheUnwanted,
+            scenes::a_late_acquisition_is_released,
+        ),
+        (Flaw::LeadsOnAfterResignation, world),
         (Flaw::LeadsOnLateAnswers, world),
+        (Flaw::NeverRewatches, scenes::a_silent_watch_is_replaced),
         (Flaw::ReleasesWithoutVersion, world),
         (Flaw::RenewsUnchecked, world),
+        (Flaw::RetriesAtOnce, floods::nobody_floods_the_api),
+        (Flaw::StampsByTheClock, world),
         (Flaw::TakesWhatNamesIt, world),
         (Flaw::TrustsOtherClocks, world),
         (Flaw::WritesWithoutVersion, world),
     ];
-    let caught = plants.map(|(flaw, scene)| {
-        let fails = |seed| catch_unwind(AssertUnwindSafe(|| scene(seed, Some(flaw)))).is_err();
-        (flaw, (0..WORLDS).find(|seed| fails(*seed)))
-    });
-    for (flaw, seed) in caught {
+    let caught: Vec<(Flaw, Option<u64>)> = plants
+        .iter()
+        .map(|(flaw, scene)| {
+            let fails = |seed| catch_unwind(AssertUnwindSafe(|| scene(seed, Some(*flaw)))).is_err();
+            (*flaw, (0..WORLDS).find(|seed| fails(*seed)))
+        })
+        .collect();
+    for (flaw, seed) in &caught {
         println!("{flaw:?} is caught in world {seed:?}");
     }
     assert!(
@@ -88,4 +104,37 @@ fn each<T: Send>(count: u64, world: impl Fn(u64) -> T + Sync) -> Vec<T> {
         );
         reports
     })
+}
+
+/// Worlds of each scene.
+const SCENES: u64 = 60;
+
+macro_rules! scenes {
+    ($($name:ident)*) => { $(
+        #[test]
+        fn $name() {
+            each(SCENES, |seed| scenes::$name(seed, None));
+        }
+    )* };
+}
+
+scenes! {
+    a_dead_leader_is_replaced
+    a_dead_successor_is_not_waited_for
+    a_late_acquisition_is_released
+    a_late_creation_names_nobody
+    a_leader_bears_a_busybody
+    a_leader_outlives_its_lease
+    a_release_is_taken_at_once
+    a_second_spell_has_a_new_term
+    a_silent_watch_is_replaced
+    every_second_call_suffices
+    others_programs_are_followed
+    the_first_one_waits
+    the_successor_comes_next
+}
+
+#[test]
+fn nobody_floods_the_api() {
+    each(SCENES, |seed| floods::nobody_floods_the_api(seed, None));
 }

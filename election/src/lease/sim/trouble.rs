@@ -4,6 +4,7 @@ use super::{
     Weather,
     world::{MS, World},
 };
+use crate::lease::record::{Record, identity};
 
 /// One thing happens, to somebody.
 pub(super) fn trouble(world: &mut World, weather: Weather) {
@@ -130,10 +131,30 @@ fn hands(world: &mut World) {
         4 => {
             let other = world.rng.usize(0..world.nodes.len());
             if let Some(id) = world.nodes[other].id() {
-                world
-                    .edit_lease(|record| record.holder = Some(crate::lease::record::identity(&id)));
+                world.edit_lease(|record| record.holder = Some(identity(&id)));
             }
         }
         _ => world.edit_lease(|_| {}),
+    }
+}
+
+impl World {
+    /// Somebody deletes the Lease.
+    pub(super) fn delete_lease(&mut self) {
+        if let Some(seen) = self.server.delete() {
+            self.tell(0, &"the Lease is deleted");
+            self.tell_watches(&seen);
+        }
+    }
+
+    /// Somebody edits the Lease by hand, or not at all so that only its version moves.
+    pub(super) fn edit_lease(&mut self, edit: impl FnOnce(&mut Record)) {
+        if let Some(mut record) = self.server.record().cloned() {
+            edit(&mut record);
+            self.tell(0, &("by hand", &record));
+            self.server.put(record);
+            let seen = self.server.seen();
+            self.tell_watches(&seen);
+        }
     }
 }

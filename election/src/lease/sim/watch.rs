@@ -1,7 +1,10 @@
 //! Watches in a world: they begin with the Lease as it is, and tell its changes in order, late or
 //! not at all, until they end.
 
-use super::world::{MS, Micros, Reach, What, World};
+use super::{
+    queue::{Reach, What},
+    world::{MS, Micros, World},
+};
 use crate::lease::core::{Event, Seen};
 
 /// A watch as the server has it.

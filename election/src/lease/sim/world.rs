@@ -1,20 +1,17 @@
 //! A world: members with drifting clocks, and an API that is far away.
 
-use std::{
-    cmp::{Ordering, Reverse},
-    collections::BinaryHeap,
-    time::Duration,
-};
+use std::time::Duration;
 
 use fastrand::Rng;
 use uuid::Uuid;
 
 use super::{
-    calls::{Faults, Reply, Request},
+    calls::Faults,
     clock::Clock,
     foreign::Foreign,
     judge::Judge,
-    node::{CallId, Node},
+    node::{CallId, Node, Running},
+    queue::{Queue, Reach, What},
     server::Server,
 };
 use crate::{
@@ -51,61 +48,11 @@ pub(super) struct World {
     /// Until when the last one is told to wait by a refusal.
     pub(super) told_to_wait: Micros,
     flaw: Option<Flaw>,
-    queue: BinaryHeap<Reverse<Scheduled>>,
+    queue: Queue,
     pub(super) serial: u64,
     pub(super) steps: u64,
     /// Tells what happens, when one world is replayed.
     pub(super) tells: bool,
-}
-
-/// What happens when; of two at the same time, what was scheduled first.
-struct Scheduled {
-    at: Micros,
-    serial: u64,
-    what: Box<What>,
-}
-
-impl Ord for Scheduled {
-    fn cmp(&self, other: &Self) -> Ordering {
-        (self.at, self.serial).cmp(&(other.at, other.serial))
-    }
-}
-
-impl PartialOrd for Scheduled {
-    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
-        Some(self.cmp(other))
-    }
-}
-
-impl PartialEq for Scheduled {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-
-impl Eq for Scheduled {}
-
-/// What happens at some time.
-pub(super) enum What {
-    Wake(usize, u64, Micros),
-    /// Something reaches a process: it waits there while that is stopped.
-    Reach(usize, u64, Reach),
-    /// A call arrives at the API.
-    Land(Request, Reply),
-    /// A watch is attempted again.
-    Watch(usize, u64, u64),
-    /// The application of a node acts.
-    Speak(usize, u64),
-    Resume(usize, u64),
-    /// The other program's turn.
-    Foreign,
-}
-
-pub(super) enum Reach {
-    Tick,
-    Answered(CallId, Result<Seen, Failure>),
-    TimedOut(CallId),
-    Watched(u64, Event),
 }
 
 impl World {
@@ -129,7 +76,7 @@ impl World {
             speak_within: 1500 * MS,
             told_to_wait: 0,
             flaw,
-            queue: BinaryHeap::new(),
+            queue: Queue::default(),
             serial: 0,
             steps: 0,
             tells: std::env::var_os("BELLWETHER_SEED").is_some(),
@@ -146,41 +93,22 @@ impl World {
 
     /// Lets time pass until then.
     pub(super) fn run_until(&mut self, end: Micros) {
-        while self
-            .queue
-            .peek()
-            .is_some_and(|Reverse(next)| next.at <= end)
-        {
-            let Some(Reverse(next)) = self.queue.pop() else {
-                break;
-            };
-            self.now = next.at;
-            self.happen(*next.what);
+        while let Some((at, what)) = self.queue.pop_until(end) {
+            self.now = at;
+            self.happen(what);
         }
         self.now = end;
     }
 
     pub(super) fn later(&mut self, after: Micros, what: What) {
         self.serial += 1;
-        self.queue.push(Reverse(Scheduled {
-            at: self.now + after,
-            serial: self.serial,
-            what: Box::new(what),
-        }));
+        self.queue.push(self.now + after, self.serial, what);
     }
 
     /// Calls that are still on their way arrive now, or never.
     pub(super) fn flush_calls(&mut self) {
-        let all = std::mem::take(&mut self.queue).into_sorted_vec();
-        let (calls, others): (Vec<_>, Vec<_>) = all
-            .into_iter()
-            .rev()
-            .partition(|next| matches!(*next.0.what, What::Land(..)));
-        self.queue = others.into();
-        for Reverse(next) in calls {
-            if let What::Land(request, reply) = *next.what
-                && self.rng.bool()
-            {
+        for (request, reply) in self.queue.take_calls() {
+            if self.rng.bool() {
                 self.land(&request, reply);
             }
         }
@@ -202,6 +130,10 @@ impl World {
         self.step(n, first);
         let pause = self.pause();
         self.later(pause, What::Speak(n, self.nodes[n].life));
+    }
+
+    pub(super) fn running(&mut self, n: usize) -> &mut Running {
+        self.nodes[n].running.as_mut().expect("it runs")
     }
 
     /// Ends a process without a word.
@@ -409,27 +341,9 @@ impl World {
         let begins = running.publish(leadership.clone(), order);
         self.judge(n, leadership, begins);
         if *leadership == Leadership::Vacant {
-            let (pause, life) = (self.pause(), self.nodes[n].life);
+            let pause = self.pause() + self.nodes[n].slow_to_speak;
+            let life = self.nodes[n].life;
             self.later(pause, What::Speak(n, life));
-        }
-    }
-
-    /// Somebody deletes the Lease.
-    pub(super) fn delete_lease(&mut self) {
-        if let Some(seen) = self.server.delete() {
-            self.tell(0, &"the Lease is deleted");
-            self.tell_watches(&seen);
-        }
-    }
-
-    /// Somebody edits the Lease by hand, or not at all so that only its version moves.
-    pub(super) fn edit_lease(&mut self, edit: impl FnOnce(&mut crate::lease::record::Record)) {
-        if let Some(mut record) = self.server.record().cloned() {
-            edit(&mut record);
-            self.tell(0, &("by hand", &record));
-            self.server.put(record);
-            let seen = self.server.seen();
-            self.tell_watches(&seen);
         }
     }
 

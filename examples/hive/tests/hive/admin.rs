@@ -7,7 +7,7 @@ use bellwether_testkit::{Group, GroupOptions, InTurn, Writer, WriterOptions, unt
 use tempfile::TempDir;
 
 use crate::scene::{
-    PATIENCE, ask, grows, http, http_with, kept, settled, settled_without, status, three,
+    PATIENCE, ask, grows, http, http_with, kept, ready, settled, settled_without, status, three,
     with_group,
 };
 
@@ -18,7 +18,8 @@ fn probes_and_status() -> Result<()> {
         for (index, node) in group.nodes.iter().enumerate() {
             let get = |path: &str| http(node.admin, &format!("GET {path}"));
             ensure!(get("/livez")?.0 == 200);
-            ensure!(get("/readyz")?.0 == 200);
+            // Whose copy has just ended may be syncing yet by its agent's last look.
+            until(PATIENCE, "the copy to show", || ready(node.admin))?;
             ensure!(get("/")?.0 == 404 && get("/switchover")?.0 == 405);
             ensure!(http(node.admin, "POST /status")?.0 == 405);
             let status = status(node.admin)?;
