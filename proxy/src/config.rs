@@ -42,6 +42,31 @@ pub enum Balance {
     LeastPending,
 }
 
+/// What becomes of clients whose primary is lost.
+///
+/// It is lost when a topology names none, when [`until`](crate::Topology::until) has passed, and when
+/// a topology names another server (by name, host or port) or a higher term. A primary that cannot be
+/// reached is not lost as long as the topology names it: commands wait for it, either way.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Orphans {
+    /// They stay: what they ask waits for the next primary, and goes there.
+    #[default]
+    Hold,
+    /// All are closed, and so is at once, without a word, whoever connects while there is no primary.
+    /// For a port that serves only while its node leads: behind a Kubernetes Service, say, clients
+    /// come back by way of the Service, which knows the next leader.
+    ///
+    /// Answers that were read before go out first; who has not taken them within 5 s is cut. What may
+    /// have run gets an error that says that its outcome is unknown, as far as the client wants
+    /// answers at all, and so does what stands before it. The rest gets no answer: it did not run, or
+    /// only read. So client libraries that send again what a closed connection left unanswered, as
+    /// many do, run nothing twice. After half a reply nothing can be said.
+    ///
+    /// Nothing is held for the next primary or sent to it, nothing that was read later is forwarded
+    /// or delivered, and [`ProxyConfig::linger`] does not count.
+    Close,
+}
+
 /// A password, which no log shows.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Password(pub String);
@@ -79,6 +104,8 @@ pub struct ProxyConfig {
     /// Threads that serve clients, each with sessions of its own. Default: one on two cores or
     /// fewer, because Redis needs the other one; else half of the cores.
     pub workers: usize,
+    /// What becomes of clients whose primary is lost. Default: they stay, and wait for the next one.
+    pub orphans: Orphans,
     /// How long a request may wait for a primary, at most. Default 5 s: longer than a failover,
     /// shorter than the patience of common clients.
     pub hold: Duration,
@@ -155,6 +182,7 @@ impl ProxyConfig {
         Self {
             listen,
             workers: if cores <= 2 { 1 } else { cores / 2 },
+            orphans: Orphans::Hold,
             hold: Duration::from_secs(5),
             linger: Duration::from_millis(100),
             connect_timeout: Duration::from_secs(1),

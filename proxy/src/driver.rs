@@ -415,8 +415,10 @@ impl Driver {
     }
 
     fn flush(&mut self, conn: Conn) {
-        if matches!(conn, Conn::Upstream(_)) {
-            // The engine may have decided to forward a moment before `until`.
+        // The engine may have decided to forward a moment before `until`. Whatever stops this thread
+        // behind a look at the clock can let one write through that is too late, and no more.
+        let forwards = matches!(conn, Conn::Upstream(_));
+        if forwards {
             self.engine.check_until(Instant::now());
         }
         let Some(socket) = sockets(&mut self.clients, &mut self.links, conn) else {
@@ -428,8 +430,14 @@ impl Driver {
             if output.is_empty() {
                 return;
             }
+            let all = output.len();
             match socket.write(output) {
-                Some(Ok(n)) => self.engine.written(conn, n),
+                Some(Ok(n)) => {
+                    self.engine.written(conn, n);
+                    if forwards && n < all {
+                        self.engine.check_until(Instant::now());
+                    }
+                }
                 Some(Err(_)) => return self.broken(conn),
                 None => {
                     socket.blocked = true;

@@ -49,6 +49,8 @@
 //!
 //! # What happens in a failover
 //!
+//! Clients stay, unless [`ProxyConfig::orphans`] says otherwise.
+//!
 //! | the request was | what its client gets |
 //! |---|---|
 //! | not sent, or only in part | nothing yet: it waits, and goes to the next primary; after [`ProxyConfig::hold`] an error `TRYAGAIN`: it did not run. One that was passed on while the client still sends it gets that error at once |
@@ -77,6 +79,27 @@
 //! Requests that a client pipelined behind a refused one keep their order: reads run again after
 //! it. What is not known to only read and was answered with success did run, and is never
 //! repeated: its answer waits until it is due.
+//!
+//! # Clients that are closed with their primary
+//!
+//! With [`Orphans::Close`] a proxy serves only while it has a primary, as the port of a leader must
+//! that clients reach through something that knows the leader, such as a Service. When the primary is
+//! lost:
+//!
+//! | the client | before it is closed, it gets |
+//! |---|---|
+//! | has answers that were read before | these |
+//! | asked what was sent and may have run: a write, a script, EXEC with its transaction, what blocks and may take something | an error that says that the outcome is unknown |
+//! | asked what was sent and only reads, sets up its connection, or is a transaction without EXEC | the same if it asked one of those above behind it, else nothing |
+//! | asked what was not sent, or in part, or was refused | its refusal if it asked one of those above behind it, else nothing |
+//! | subscribes, listens or sends half a request | nothing |
+//! | got half a reply | nothing |
+//! | has just connected | nothing |
+//!
+//! So what a client was not answered did not run, unless it got half a reply to it or before it, or
+//! did not read for 5 s. Of common libraries some send again what a closed connection left
+//! unanswered, and report an error as it is; both is right then. Commands to a primary that the topology names still, and that
+//! is away or refuses, wait as ever.
 //!
 //! # Reads from replicas
 //!
@@ -122,6 +145,9 @@
 //!
 //! - A reply that was read before [`Topology::until`] or before the next topology was published
 //!   is delivered, even if its client gets it later.
+//! - A request that was read before `until` may reach the server after it, if something stops the
+//!   thread between a last look at the clock and the write that follows: that one write, of what one
+//!   connection had to send. What was read later is not forwarded.
 //! - A client that ended its sending half loses what waits for a primary, and is closed if it blocks
 //!   or subscribes: it may have left. One that left behind more than the proxy and the system buffer
 //!   cannot be told from one that waits: what the proxy has read of it runs.
@@ -155,7 +181,7 @@ pub mod fuzzing {
     pub use crate::engine::fuzzing::run;
 }
 
-pub use config::{Balance, Credentials, Password, ProxyConfig, ReadFrom};
+pub use config::{Balance, Credentials, Orphans, Password, ProxyConfig, ReadFrom};
 pub use error::Error;
 pub use proxy::Proxy;
 pub use stats::{Bucket, FamilyStats, Stats, UpstreamRole, UpstreamState, UpstreamStats};

@@ -15,7 +15,7 @@ const EVERY: Duration = Duration::from_secs(1);
 /// A figure's name, what it says, and where it is.
 type Figure = (&'static str, &'static str, fn(&Stats) -> u64);
 
-const COUNTERS: [Figure; 15] = [
+const COUNTERS: [Figure; 16] = [
     (
         "bellwether_proxy_accepted_total",
         "Clients accepted.",
@@ -65,6 +65,11 @@ const COUNTERS: [Figure; 15] = [
         "bellwether_proxy_cut_total",
         "Clients cut because they read too slowly.",
         |s| s.cut,
+    ),
+    (
+        "bellwether_proxy_orphaned_total",
+        "Clients closed for want of a primary.",
+        |s| s.orphaned,
     ),
     (
         "bellwether_proxy_resubscribed_total",

@@ -37,6 +37,8 @@ pub struct Stats {
     pub pool_exhausted: u64,
     /// Clients that were cut because they read too slowly.
     pub cut: u64,
+    /// Clients that were closed because there was no primary, or another one.
+    pub orphaned: u64,
     /// How often subscriptions were made again on another server.
     pub resubscribed: u64,
     /// Bytes read from clients.
@@ -309,7 +311,7 @@ macro_rules! published {
 
 published!(Counts:
     clients accepted requests held replayed unknown refused suspected connects pool_exhausted cut
-    resubscribed client_bytes_in client_bytes_out server_bytes_in server_bytes_out);
+    orphaned resubscribed client_bytes_in client_bytes_out server_bytes_in server_bytes_out);
 
 published!(Gauges:
     waiting waiting_bytes output_bytes links_shared links_leased links_idle);

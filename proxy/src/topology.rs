@@ -5,7 +5,8 @@ use std::time::Instant;
 /// One server behind the proxy.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Upstream {
-    /// What the server is called in logs. Nothing is decided by it.
+    /// What the server is called in logs. Nothing is decided by it, except that with
+    /// [`Orphans::Close`](crate::Orphans::Close) another name is another primary.
     pub name: String,
     /// A host name or an IP address, resolved at each connect.
     pub host: String,
@@ -27,7 +28,8 @@ pub struct Topology {
     ///
     /// Extending it costs nothing: connections stay as long as `term` and `primary` do.
     pub until: Option<Instant>,
-    /// Where commands go. `None`: nowhere; they wait.
+    /// Where commands go. `None`: nowhere; they wait, or their clients are
+    /// [closed](crate::Orphans).
     pub primary: Option<Upstream>,
     /// The other servers. They answer reads, as far as [`ReadFrom`](crate::ReadFrom) says.
     pub replicas: Vec<Upstream>,

@@ -51,14 +51,33 @@ impl Engine {
         self.lose_link(now, id);
     }
 
-    /// Gives what was sent over the link back to its sessions: to be sent again, or answered.
+    /// Gives what was given to the link back to its sessions: to be sent again, or answered.
     pub(super) fn lose_link(&mut self, now: Instant, id: LinkId) {
-        let Some(link) = self.links.get_mut(id.0) else {
+        let Some(link) = self.links.get(id.0) else {
+            return;
+        };
+        let owner = link.owner;
+        self.give_all_back(id);
+        if let Owner::Leased(client) = owner
+            && self
+                .sessions
+                .get(client.0)
+                .is_some_and(|session| session.at == Some(id))
+        {
+            self.lose_lease(client);
+            self.stick(now, client);
+        }
+        self.forget_link(id);
+        self.free_stuck();
+    }
+
+    /// As [`lose_link`](Self::lose_link), but the link remains, with nothing left in it.
+    pub(super) fn give_all_back(&mut self, id: LinkId) {
+        let Some(link) = self.links.get(id.0) else {
             return;
         };
         let cut = link.partial == Some(Fate::Deliver);
         let first = link.entries.front().and_then(|entry| entry.client);
-        let owner = link.owner;
         let mut of_sent_transaction = link.sent_transaction();
         if let Some(client) = first.filter(|_| cut)
             && self.sessions.get(client.0).is_some()
@@ -96,17 +115,6 @@ impl Engine {
             };
             self.give_back(id, client, again.then_some(None), answer);
         }
-        if let Owner::Leased(client) = owner
-            && self
-                .sessions
-                .get(client.0)
-                .is_some_and(|session| session.at == Some(id))
-        {
-            self.lose_lease(client);
-            self.stick(now, client);
-        }
-        self.forget_link(id);
-        self.free_stuck();
     }
 
     /// The session has lost its link, and the state in it.
@@ -265,7 +273,7 @@ impl Engine {
         }
     }
 
-    fn abandon(&mut self, now: Instant, id: LinkId) {
+    pub(super) fn abandon(&mut self, now: Instant, id: LinkId) {
         self.actions.push(super::Action::Abandon(id));
         self.lose_link(now, id);
     }

@@ -14,7 +14,7 @@ use bellwether_resp::{Limits, RequestScanner, Scanner};
 
 use super::{Action, ClientId, Conn, Engine, LinkId, Settings, arguments};
 use crate::commands::Commands;
-use crate::config::{ProxyConfig, ReadFrom};
+use crate::config::{Orphans, ProxyConfig, ReadFrom};
 use crate::topology::{Topology, Upstream};
 
 const KIB: usize = 1 << 10;
@@ -111,6 +111,10 @@ impl World {
             read_from: match flags & 2 {
                 0 => ReadFrom::Primary,
                 _ => ReadFrom::PreferReplica,
+            },
+            orphans: match flags & 8 {
+                0 => Orphans::Hold,
+                _ => Orphans::Close,
             },
             password: (flags & 4 != 0 && flags & 1 == 0).then(|| "secret".into()),
             ..Settings::from(&config)
@@ -411,7 +415,9 @@ impl World {
             engine.dedicated <= engine.settings.pool_max,
             "too many links"
         );
+        let lost = engine.closes_orphans() && engine.primary.is_none();
         for session in engine.sessions.iter() {
+            assert!(session.closing || !lost, "a client without a primary");
             let kept = session.inbox.len();
             assert!(kept <= SESSION + 8 * READ, "{kept} bytes of one client");
         }
@@ -485,9 +491,10 @@ mod tests {
 
         #[test]
         fn anything_that_looks_like_the_protocol_is_survived(
+            flags in prop::sample::select(vec![0_u8, 8]),
             steps in prop::collection::vec(step(), 0..60)
         ) {
-            super::run(&[&[0], steps.concat().as_slice()].concat());
+            super::run(&[&[flags], steps.concat().as_slice()].concat());
         }
     }
 

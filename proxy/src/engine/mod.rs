@@ -27,6 +27,7 @@ mod intake;
 mod lease;
 mod link;
 mod local;
+mod orphans;
 mod own;
 mod planted;
 mod probe;
@@ -71,7 +72,7 @@ pub(crate) use texts::TOO_MANY_CLIENTS;
 use server::ServerId;
 
 use crate::commands::Commands;
-use crate::config::{Balance, ProxyConfig, ReadFrom};
+use crate::config::{Balance, Orphans, ProxyConfig, ReadFrom};
 use crate::control::Question;
 use crate::metrics::Metrics;
 use crate::scripts::Scripts;
@@ -116,6 +117,7 @@ pub(crate) enum Action {
 /// The bounds that the engine keeps; see [`ProxyConfig`].
 #[derive(Debug, Clone)]
 pub(crate) struct Settings {
+    pub(crate) orphans: Orphans,
     pub(crate) hold: Duration,
     pub(crate) linger: Duration,
     pub(crate) connect_timeout: Duration,
@@ -141,6 +143,7 @@ impl From<&ProxyConfig> for Settings {
     fn from(config: &ProxyConfig) -> Self {
         let credentials = config.upstream_credentials.as_ref();
         Self {
+            orphans: config.orphans,
             hold: config.hold,
             linger: config.linger,
             connect_timeout: config.connect_timeout,
@@ -188,6 +191,8 @@ pub(crate) struct Engine {
     /// Servers are asked then how they are, if reads are split.
     probe_at: Option<Instant>,
     until: Option<Instant>,
+    /// When clients were closed last, because their primary was lost, if some of them may be left.
+    orphaned_at: Option<Instant>,
     /// The primary seems not to be one any more: nothing is sent to it before then.
     suspect: Option<Instant>,
     /// The server takes no writes until then, or until CLIENT UNPAUSE, as a client asked it to.
@@ -255,6 +260,7 @@ impl Engine {
             turn: 0,
             probe_at: None,
             until: None,
+            orphaned_at: None,
             suspect: None,
             writes_paused: None,
             needs_auth,
@@ -297,6 +303,7 @@ impl Engine {
         peer: SocketAddr,
         local: SocketAddr,
     ) -> ClientId {
+        self.check_until(now);
         let identity = Identity {
             number: self.numbers.fetch_add(1, Ordering::Relaxed) + 1,
             peer,
@@ -315,6 +322,7 @@ impl Engine {
         });
         self.stats.accepted += 1;
         self.stats.clients += 1;
+        self.admit_or_close(ClientId(key));
         ClientId(key)
     }
 
@@ -433,6 +441,7 @@ impl Engine {
         [
             timer,
             self.until,
+            self.orphans_leave_by(),
             suspect,
             retry,
             self.writes_paused,

@@ -29,6 +29,12 @@ pub(crate) enum Bug {
     LendUncleaned,
     /// Read from a replica while writes of the same client are unanswered.
     ReadOvertakes,
+    /// Let clients stay that are to be closed with their primary.
+    KeepOrphans,
+    /// Let clients in that are to be closed for want of a primary.
+    AdmitOrphans,
+    /// Close clients without a word about what may have run.
+    MuteOrphans,
 }
 
 #[cfg(not(test))]

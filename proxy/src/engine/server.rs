@@ -158,6 +158,7 @@ impl Engine {
         let stays = self.keeps_primary(primary, topology.term);
         if !stays {
             if let Some(old) = self.primary.take() {
+                self.close_orphans(now);
                 self.replace(old, now + self.settings.linger);
             }
             self.suspect = None;
@@ -179,7 +180,10 @@ impl Engine {
     fn keeps_primary(&self, next: Option<&Upstream>, term: u64) -> bool {
         match (self.primary.map(|id| self.server(id)), next) {
             (None, None) => true,
-            (Some(old), Some(new)) => old.is_at(new) && old.role >= Role::Primary { term },
+            (Some(old), Some(new)) => {
+                let same = old.is_at(new) && old.role >= Role::Primary { term };
+                same && (!self.closes_orphans() || old.upstream.name == new.name)
+            }
             _ => false,
         }
     }

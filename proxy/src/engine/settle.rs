@@ -58,6 +58,9 @@ impl Engine {
                 }
             }
         }
+        if self.orphans_leave_by().is_some_and(|by| by <= now) {
+            self.cut_orphans();
+        }
         if self.suspect.is_some_and(|until| until <= now) {
             self.suspect = None;
             self.free_stuck();

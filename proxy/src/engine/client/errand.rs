@@ -134,6 +134,10 @@ impl Engine {
         let Some(session) = self.sessions.get_mut(id.0) else {
             return;
         };
+        if session.closing {
+            // It was told its last word.
+            return;
+        }
         match session.pending.take().map(|pending| *pending) {
             Some(Pending::Control { errand, mut found }) => {
                 found.add(others);

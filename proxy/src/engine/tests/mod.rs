@@ -4,6 +4,7 @@ mod bounds;
 mod failover;
 mod holds;
 mod leases;
+mod orphans;
 mod own;
 mod rig;
 mod sharing;

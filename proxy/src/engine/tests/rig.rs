@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::super::{Action, ClientId, Conn, Engine, LinkId, Settings};
 use crate::commands::Commands;
-use crate::config::ProxyConfig;
+use crate::config::{Orphans, ProxyConfig};
 use crate::stats::Stats;
 use crate::topology::{Topology, Upstream};
 
@@ -97,6 +97,8 @@ pub(super) struct Rig {
     /// Whether it takes until the test says so.
     pub(super) connecting_takes_time: bool,
     pub(super) resumed: Vec<Conn>,
+    /// Questions to other workers, which there are none of.
+    pub(super) questions: usize,
     /// Whether servers are asked for their commands.
     pub(super) asks_for_commands: bool,
 }
@@ -118,7 +120,25 @@ impl Rig {
         rig
     }
 
+    /// As [`new`](Self::new), but clients are closed with their primary.
+    pub(super) fn closing(settings: Settings) -> Self {
+        let mut rig = Self::empty(Settings {
+            orphans: Orphans::Close,
+            ..settings
+        });
+        rig.point(1, 1);
+        rig.join();
+        rig
+    }
+
     pub(super) fn with(settings: Settings) -> Self {
+        let mut rig = Self::empty(settings);
+        rig.join();
+        rig
+    }
+
+    /// No client yet.
+    fn empty(settings: Settings) -> Self {
         let now = any_instant();
         let mut rig = Self {
             engine: engine(now, settings),
@@ -128,11 +148,11 @@ impl Rig {
             connecting_works: true,
             connecting_takes_time: false,
             resumed: Vec::new(),
+            questions: 0,
             asks_for_commands: false,
         };
         // As a server says that has no password.
         rig.engine.needs_auth = Some(false);
-        rig.join();
         rig
     }
 
@@ -372,7 +392,7 @@ impl Rig {
             }
             Action::Flush(_) => {}
             Action::Resume(conn) => self.resumed.push(conn),
-            Action::Ask(..) => unreachable!("there are no other workers"),
+            Action::Ask(..) => self.questions += 1,
             Action::Drain(id) => {
                 assert!(std::mem::take(&mut self.line(id).open), "closed twice");
                 self.engine.closed(self.now, Conn::Upstream(id));

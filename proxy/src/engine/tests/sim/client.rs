@@ -44,6 +44,8 @@ struct Open {
 pub(super) struct Client {
     pub(super) id: ClientId,
     number: usize,
+    /// The spell of leadership in which it connected.
+    pub(super) epoch: u64,
     items: VecDeque<Item>,
     pub(super) ids: Vec<u32>,
     pub(super) to_send: Vec<u8>,
@@ -77,18 +79,22 @@ pub(super) struct Rules<'a> {
     pub(super) keeps_all: bool,
     /// Replicas may answer reads.
     pub(super) splits: bool,
+    /// Clients are closed with their primary: reads before what is unknown are so, too.
+    pub(super) closes: bool,
 }
 
 impl Client {
     pub(super) fn new(
         id: ClientId,
         number: usize,
+        epoch: u64,
         rng: &mut fastrand::Rng,
         next: &mut u32,
     ) -> Self {
         let mut client = Self {
             id,
             number,
+            epoch,
             items: VecDeque::new(),
             ids: Vec::new(),
             to_send: Vec::new(),
@@ -256,6 +262,15 @@ impl Client {
             self.items.len(),
             self.paused
         )
+    }
+
+    /// It is closed: what it was not answered did not run, nor will.
+    pub(super) fn forbid_rest(&mut self, rules: &mut Rules<'_>) {
+        for item in self.items.drain(..) {
+            if let Item::Set(id) | Item::Eval(id) | Item::Publish(id) | Item::Block(id) = item {
+                forbid(rules, id, "its client was closed without an answer");
+            }
+        }
     }
 
     /// Looks at whatever has come.
@@ -501,10 +516,13 @@ impl Client {
                 forbid(rules, *id, "its client was told that it did not run");
             }
             Item::Eval(id) if not_run => forbid(rules, *id, "its client was told so"),
-            Item::Get(_) => assert!(!unknown || !rules.keeps_all, "a read is unknown"),
+            Item::Get(_) => {
+                let repeated = rules.keeps_all && !rules.closes;
+                assert!(!unknown || !repeated, "a read is unknown");
+            }
             Item::Watch(_) | Item::Select(_) | Item::Auth(_) | Item::Hello(_) | Item::Ping(_) => {
                 assert!(
-                    !unknown || !rules.keeps_all || !small,
+                    !unknown || !rules.keeps_all || rules.closes || !small,
                     "{item:?} is unknown"
                 );
             }

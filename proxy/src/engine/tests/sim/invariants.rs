@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use super::super::super::link::{Owner, Phase};
-use super::super::super::{Conn, Engine, LinkId};
+use super::super::super::{Conn, Engine, LinkId, Session};
 use super::server::Wire;
 
 /// Whatever is counted, is counted right; all unanswered requests of a session are in one link;
@@ -61,6 +61,21 @@ pub(super) fn check(engine: &Engine, wires: &BTreeMap<LinkId, Wire>) {
         "{out} bytes of replies"
     );
     check_links(engine, wires);
+}
+
+/// Where clients are closed with their primary, those that remain are served, or have their last
+/// answers to come.
+pub(super) fn check_orphans(engine: &Engine, served: impl Fn(&Session) -> bool) {
+    for session in engine.sessions.iter() {
+        let leaves = session.closing && !session.out.is_empty();
+        assert!(leaves || served(session), "without a primary: {session:?}");
+    }
+}
+
+/// Whether the engine itself asks a replica over this link how it is.
+pub(super) fn is_probe(engine: &Engine, id: LinkId) -> bool {
+    let link = engine.links.get(id.0);
+    link.is_some_and(|link| link.owner == Owner::Probe)
 }
 
 fn check_links(engine: &Engine, wires: &BTreeMap<LinkId, Wire>) {

@@ -3,7 +3,9 @@
 //! Whatever happens, each client gets its replies in order and in its own database, user and
 //! protocol; nothing runs twice; what is said not to have run did not, nor will; no success comes
 //! from a server that was replaced; nothing runs for who left before it was sent; memory is
-//! bounded; and once the world heals, everything is answered and nothing leaks.
+//! bounded; and once the world heals, everything is answered and nothing leaks. Where clients are
+//! closed with their primary, none lives on without it, nothing is sent to a server meanwhile, and
+//! what a closed client was not answered never ran.
 //!
 //! A failure prints its seed; `BELLWETHER_SEED=n` replays that one, and `BELLWETHER_SEEDS=n` sets
 //! through how many the test lives. The one that is replayed tells what happens in it.
@@ -17,8 +19,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
 use super::rig::{address, any_instant, engine, settings, upstream};
-use crate::config::ReadFrom;
-use crate::engine::{Action, Conn, Engine, LinkId, Settings};
+use crate::config::{Orphans, ReadFrom};
+use crate::engine::{Action, Conn, Engine, LinkId, Session, Settings};
 use crate::topology::Topology;
 use client::{Client, Rules};
 use server::{History, Mode, Wire, number, requests};
@@ -46,6 +48,8 @@ struct World {
     fresh: BTreeSet<u32>,
     keeps_all: bool,
     splits: bool,
+    /// Clients are closed with their primary.
+    closes: bool,
     /// Of 100 steps that could do harm, how many do.
     harm: u8,
     steps: usize,
@@ -58,8 +62,14 @@ impl World {
         let mut rng = fastrand::Rng::with_seed(seed);
         let keeps_all = rng.bool();
         let splits = rng.u8(..4) == 0;
+        let closes = rng.u8(..3) == 0;
         let pool_max = [1, 2, 64][rng.usize(..3)];
         let settings = Settings {
+            orphans: if closes {
+                Orphans::Close
+            } else {
+                Orphans::Hold
+            },
             hold: Duration::from_secs(1),
             session_buffer: BUFFER,
             replay_buffer: if keeps_all { 64 * BUFFER } else { BUFFER / 8 },
@@ -93,6 +103,7 @@ impl World {
             fresh: BTreeSet::new(),
             keeps_all,
             splits,
+            closes,
             harm: [5, 30, 100][rng.usize(..3)],
             steps: 0,
             tells: std::env::var_os("BELLWETHER_SEED").is_some(),
@@ -107,7 +118,8 @@ impl World {
 
     fn client_joins(&mut self) {
         let id = self.engine.client_accepted(self.now, address(), address());
-        let client = Client::new(id, self.clients.len() + 1, &mut self.rng, &mut self.next);
+        let number = self.clients.len() + 1;
+        let client = Client::new(id, number, self.epoch, &mut self.rng, &mut self.next);
         self.clients.push(client);
     }
 
@@ -141,6 +153,7 @@ impl World {
             95 => self.client_leaves(),
             96 => self.wire_breaks(),
             97 => self.client_finishes(),
+            98 if self.closes => self.clients_come_back(),
             _ => {}
         }
     }
@@ -413,6 +426,14 @@ impl World {
         }
     }
 
+    /// Those that were closed connect again.
+    fn clients_come_back(&mut self) {
+        let open = self.clients.iter().filter(|client| !client.closed).count();
+        for _ in open..self.clients.len().min(6) {
+            self.client_joins();
+        }
+    }
+
     fn client_finishes(&mut self) {
         let at = self.rng.usize(..self.clients.len());
         let client = &mut self.clients[at];
@@ -462,6 +483,18 @@ impl World {
                     wire.take(&bytes);
                 }
             }
+        }
+        if let Conn::Upstream(id) = conn
+            && self.closes
+            && n > 0
+        {
+            let current = self.target.is_some() && self.wires[&id].epoch == self.epoch;
+            let asks = invariants::is_probe(&self.engine, id);
+            assert!(
+                current || asks,
+                "without a primary, {id:?} is sent {}",
+                short(&bytes)
+            );
         }
         self.tell(|| format!("{conn:?} is written {}", short(&bytes)));
         self.engine.written(conn, n);
@@ -545,14 +578,31 @@ impl World {
             fresh: &self.fresh,
             keeps_all: self.keeps_all,
             splits: self.splits,
+            closes: self.closes,
         };
         let cut = self.engine.stats().cut > 0;
         for client in &mut self.clients {
             client.check(&mut rules);
             if client.closed && !client.gone {
                 let may = client.may_be_closed || cut || !client.got.is_empty() || client.is_quit();
-                assert!(may, "closed without need: {}", client.left());
+                let lost = self.target.is_none() || client.epoch < self.epoch;
+                assert!(
+                    may || self.closes && lost,
+                    "closed without need: {}",
+                    client.left()
+                );
+                if !may {
+                    client.forbid_rest(&mut rules);
+                }
             }
+        }
+        if self.closes {
+            let served = |session: &Session| {
+                let mut clients = self.clients.iter();
+                let client = clients.find(|client| client.id == session.id);
+                self.target.is_some() && client.expect("a client").epoch == self.epoch
+            };
+            invariants::check_orphans(&self.engine, served);
         }
         invariants::check(&self.engine, &self.wires);
     }
@@ -565,6 +615,9 @@ impl World {
         self.term += 1;
         self.publish(Some(1), None);
         self.settle();
+        if self.closes {
+            self.clients_come_back();
+        }
         for _ in 0..30_000 {
             if self.clients.iter().all(Client::is_done) {
                 return;
