@@ -220,8 +220,7 @@ fn sidecar(
     roster: watch::Receiver<Roster>,
     participant: Participant,
 ) -> (Sidecar, Handle) {
-    let mut config = SidecarConfig::new(server);
-    config.group = settings.group().to_owned();
+    let mut config = SidecarConfig::new(settings.group(), server);
     config.down_after = settings.down_after;
     config.answer_timeout = settings.answer_timeout;
     config.form_timeout = settings.form_timeout;

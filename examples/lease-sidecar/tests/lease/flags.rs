@@ -1,0 +1,44 @@
+//! What cannot work is refused with one line and exit code 2.
+
+use std::process::Command;
+
+use crate::scene::AGENT;
+
+/// The line that an agent with these flags ends with.
+fn complaint(flags: &[&str], environment: &[(&str, &str)]) -> String {
+    let needed = ["--lease", "redis", "--headless-service", "redis", "--member", "redis-0"];
+    let output = Command::new(AGENT)
+        .args(needed)
+        .args(flags)
+        .env_clear()
+        .envs(environment.iter().copied())
+        .output()
+        .expect("it runs");
+    let said = String::from_utf8_lossy(&output.stderr).into_owned();
+    assert_eq!(output.status.code(), Some(2), "{said}");
+    assert_eq!(said.lines().count(), 1, "{said}");
+    said
+}
+
+#[test]
+fn what_contradicts_is_named() {
+    for (flags, parts) in [
+        (&["--leader-listen", "0.0.0.0:0"][..], &["--leader-listen"][..]),
+        (&["--role-label", "role"], &["--role-label", "--role-pods"]),
+        (&["--group", ""], &["--group"]),
+        (&["--max-clients", "0"], &["--max-clients"]),
+        (&["--form-timeout", "1ms"], &["--form-timeout"]),
+        (&["--redis-user", "app"], &["--redis-password-from"]),
+    ] {
+        let said = complaint(flags, &[]);
+        for part in parts {
+            assert!(said.contains(part), "{said}");
+        }
+    }
+}
+
+#[test]
+fn without_a_cluster_one_line_says_what_is_needed() {
+    let said = complaint(&[], &[("HOME", "/nowhere")]);
+    assert!(said.contains("no Kubernetes cluster is configured"), "{said}");
+}
