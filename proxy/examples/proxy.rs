@@ -6,10 +6,11 @@ use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bellwether_proxy::{
-    Balance, Credentials, Error, Password, Proxy, ProxyConfig, ReadFrom, Topology, Upstream,
+    Balance, Credentials, Error, Orphans, Password, Proxy, ProxyConfig, ReadFrom, Topology,
+    Upstream,
 };
 use clap::{CommandFactory, Parser, ValueEnum};
 use tokio::signal::unix::{SignalKind, signal};
@@ -40,6 +41,10 @@ struct Flags {
     #[arg(long, value_name = "HOST:PORT", value_parser = upstream)]
     replica: Vec<Upstream>,
 
+    /// How long there is a primary; afterwards there is none [default: for ever].
+    #[arg(long, value_name = "DURATION")]
+    lead_for: Option<humantime::Duration>,
+
     /// Where clients connect.
     #[arg(long, value_name = "ADDR:PORT", default_value = "127.0.0.1:7000")]
     listen: SocketAddr,
@@ -52,6 +57,10 @@ struct Flags {
     /// and server share few cores.
     #[arg(long, value_name = "yes|no", default_value = "yes")]
     batch: YesNo,
+
+    /// What becomes of clients while there is no primary.
+    #[arg(long, value_name = "WHAT", default_value = "hold")]
+    orphans: Fate,
 
     /// How long a request may wait for a primary.
     #[arg(long, value_name = "DURATION", default_value_t = defaults().hold.into())]
@@ -171,6 +180,14 @@ enum Rule {
     LeastPending,
 }
 
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Fate {
+    /// They stay, and what they ask waits.
+    Hold,
+    /// They are closed, and whoever comes then.
+    Close,
+}
+
 fn defaults() -> ProxyConfig {
     ProxyConfig::new(([127, 0, 0, 1], 7000).into())
 }
@@ -190,6 +207,10 @@ impl Flags {
             config.workers = workers;
         }
         config.batch = self.batch == YesNo::Yes;
+        config.orphans = match self.orphans {
+            Fate::Hold => Orphans::Hold,
+            Fate::Close => Orphans::Close,
+        };
         config.hold = self.hold.into();
         config.linger = self.linger.into();
         config.connect_timeout = self.connect_timeout.into();
@@ -255,9 +276,9 @@ impl Flags {
     fn topology(&self) -> Topology {
         Topology {
             term: 1,
+            until: self.lead_for.map(|lasts| Instant::now() + *lasts),
             primary: Some(self.primary.clone()),
             replicas: self.replica.clone(),
-            ..Topology::default()
         }
     }
 }
@@ -471,7 +492,7 @@ mod tests {
     #[test]
     fn each_flag_arrives() {
         let given = config(
-            "--listen 127.0.0.1:7001 --workers 3 --batch no --hold 2s --linger 50ms \
+            "--listen 127.0.0.1:7001 --workers 3 --batch no --orphans close --hold 2s --linger 50ms \
              --connect-timeout 3s --idle-timeout 1m --max-clients 7 --protected-mode no \
              --session-buffer 200001 --session-output 200002 --replay-buffer 200003 \
              --worker-buffer 200004 --output-buffer 200005 --pool-idle 9 --pool-warm 8 \
@@ -480,6 +501,7 @@ mod tests {
         );
         let mut expected = ProxyConfig::new(([127, 0, 0, 1], 7001).into());
         (expected.workers, expected.batch) = (3, false);
+        expected.orphans = Orphans::Close;
         expected.hold = Duration::from_secs(2);
         expected.linger = Duration::from_millis(50);
         expected.connect_timeout = Duration::from_secs(3);
@@ -500,8 +522,12 @@ mod tests {
         assert_eq!(format!("{given:?}"), format!("{expected:?}"));
         assert_eq!(config("--read-from replicas").read_from, ReadFrom::Replicas);
         let flags = read("--primary a:1 --replica [::1]:2 --replica c:3").expect("good flags");
+        assert_eq!(flags.topology().until, None);
         let hosts = flags.topology().replicas.into_iter().map(|it| it.host);
         assert_eq!(hosts.collect::<Vec<_>>(), ["::1", "c"]);
+        let flags = read("--primary a:1 --lead-for 2s").expect("good flags");
+        let until = flags.topology().until.expect("an end");
+        assert!(until <= Instant::now() + Duration::from_secs(2));
     }
 
     #[test]
@@ -552,6 +578,8 @@ mod tests {
             ("--primary a:1 --workers=x", "--workers"),
             ("--primary a:1 --workers 0", "--workers"),
             ("--primary a:1 --hold 5", "--hold"),
+            ("--primary a:1 --lead-for ever", "--lead-for"),
+            ("--primary a:1 --orphans adopt", "--orphans"),
             ("--primary a:1 --idle-timeout 0s", "--idle-timeout"),
             ("--primary a:1 --connect-timeout 0s", "--connect-timeout"),
             ("--primary a:1 --probe-interval 0s", "--probe-interval"),

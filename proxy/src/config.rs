@@ -56,11 +56,12 @@ pub enum Orphans {
     /// For a port that serves only while its node leads: behind a Kubernetes Service, say, clients
     /// come back by way of the Service, which knows the next leader.
     ///
-    /// Answers that were read before go out first; who has not taken them within 5 s is cut. What may
-    /// have run gets an error that says that its outcome is unknown, as far as the client wants
-    /// answers at all, and so does what stands before it. The rest gets no answer: it did not run, or
-    /// only read. So client libraries that send again what a closed connection left unanswered, as
-    /// many do, run nothing twice. After half a reply nothing can be said.
+    /// Answers that were read before go out first; who has not taken them within 5 s, or when the next
+    /// primary is lost, is cut. What may have run gets an error that says that its outcome is unknown,
+    /// as far as the client wants answers at all, and so does what stands before it. The rest gets no
+    /// answer: it did not run, or only read. So client libraries that send again what a closed
+    /// connection left unanswered, as many do, run nothing twice. After half a reply nothing can be
+    /// said.
     ///
     /// Nothing is held for the next primary or sent to it, nothing that was read later is forwarded
     /// or delivered, and [`ProxyConfig::linger`] does not count.

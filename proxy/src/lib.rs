@@ -88,7 +88,7 @@
 //!
 //! | the client | before it is closed, it gets |
 //! |---|---|
-//! | has answers that were read before | these |
+//! | has answers that were read before | these, if it takes them within 5 s and before the next primary is lost |
 //! | asked what was sent and may have run: a write, a script, EXEC with its transaction, what blocks and may take something | an error that says that the outcome is unknown |
 //! | asked what was sent and only reads, sets up its connection, or is a transaction without EXEC | the same if it asked one of those above behind it, else nothing |
 //! | asked what was not sent, or in part, or was refused | its refusal if it asked one of those above behind it, else nothing |
@@ -96,10 +96,10 @@
 //! | got half a reply | nothing |
 //! | has just connected | nothing |
 //!
-//! So what a client was not answered did not run, unless it got half a reply to it or before it, or
-//! did not read for 5 s. Of common libraries some send again what a closed connection left
-//! unanswered, and report an error as it is; both is right then. Commands to a primary that the topology names still, and that
-//! is away or refuses, wait as ever.
+//! So what a client was not answered did not run, or only read, unless it got half a reply, wanted
+//! no replies, or did not take them in time. Some libraries send again what a closed connection left unanswered, and hand an error on as
+//! it is: redis-py and ioredis by default, through both of which nothing runs twice then. Commands
+//! to a primary that is away or refuses, and that the topology names still, wait as ever.
 //!
 //! # Reads from replicas
 //!

@@ -1,15 +1,16 @@
-//! A wire between the proxy and a server that can lose what the server says.
+//! A wire to a server that can lose what the server says, and that can lead to another one.
 
 use std::io::{self, Read, Write};
 use std::net::{SocketAddr, TcpListener, TcpStream};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
 use std::thread;
 
 /// Passes bytes on to a server, and back until it is [muted](Self::mute). Its threads end with the
 /// connections, at the latest with the process.
 pub(crate) struct Relay {
     address: SocketAddr,
+    server: Arc<Mutex<SocketAddr>>,
     muted: Arc<AtomicBool>,
 }
 
@@ -18,10 +19,12 @@ impl Relay {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("an address");
         let muted = Arc::new(AtomicBool::new(false));
+        let server = Arc::new(Mutex::new(server));
         thread::spawn({
-            let muted = Arc::clone(&muted);
+            let (server, muted) = (Arc::clone(&server), Arc::clone(&muted));
             move || {
                 for client in listener.incoming().flatten() {
+                    let server = *server.lock().expect("an address");
                     // A server that is gone is one that takes no connections.
                     if let Ok(upstream) = TcpStream::connect(server) {
                         join(client, upstream, &muted).expect("threads for a connection");
@@ -29,11 +32,20 @@ impl Relay {
                 }
             }
         });
-        Self { address, muted }
+        Self {
+            address,
+            server,
+            muted,
+        }
     }
 
     pub(crate) fn address(&self) -> SocketAddr {
         self.address
+    }
+
+    /// From now on new connections lead there, as a Service's do. Those that are there stay.
+    pub(crate) fn lead_to(&self, server: SocketAddr) {
+        *self.server.lock().expect("an address") = server;
     }
 
     /// From now on the server is heard, and nothing that it says is.

@@ -63,6 +63,8 @@ pub(super) struct Client {
     last_message: u64,
     pub(super) paused: bool,
     pub(super) closed: bool,
+    /// It had not taken all its answers when it was closed.
+    pub(super) unread: bool,
     pub(super) gone: bool,
     pub(super) finished: bool,
     /// A reason to close it.
@@ -109,6 +111,7 @@ impl Client {
             last_message: 0,
             paused: false,
             closed: false,
+            unread: false,
             gone: false,
             finished: false,
             may_be_closed: false,

@@ -554,10 +554,11 @@ impl World {
             Action::Abandon(id) | Action::Close(Conn::Upstream(id)) => self.abandon(id),
             Action::Ask(..) => unreachable!("there are no other workers"),
             Action::Close(Conn::Client(id)) => {
-                self.blocked.remove(&Conn::Client(id));
+                let unread = self.blocked.remove(&Conn::Client(id));
                 let mut clients = self.clients.iter_mut();
                 let client = clients.find(|client| client.id == id);
-                client.expect("a client").closed = true;
+                let client = client.expect("a client");
+                (client.closed, client.unread) = (true, unread);
             }
         }
     }
@@ -591,7 +592,7 @@ impl World {
                     "closed without need: {}",
                     client.left()
                 );
-                if !may {
+                if !may && !client.unread {
                     client.forbid_rest(&mut rules);
                 }
             }
