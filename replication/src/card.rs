@@ -13,8 +13,9 @@ pub struct Card {
     pub up: bool,
     /// The term in which it was promoted, while it serves as the verified primary.
     pub serving: Option<Term>,
-    /// The highest term in which its dataset was the primary's or in step with the primary; 0 if
-    /// not known. Orders datasets whose histories do not compare.
+    /// The term of its dataset's passport; 0 if it has none, or that is not known. For operators,
+    /// and for members of an older version, which order datasets by it; others read the passport.
+    #[serde(default)]
     pub lineage: Term,
     /// Whether the sidecar is about to end: leadership must not be handed to it.
     #[serde(default)]

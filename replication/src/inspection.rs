@@ -1,6 +1,8 @@
+use std::collections::BTreeSet;
+
 use serde::Serialize;
 
-use crate::{Address, Position};
+use crate::{Address, Papers, Position};
 
 /// What a server says of itself at one moment.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
@@ -11,8 +13,12 @@ pub struct Inspection {
     pub role: Role,
     /// How far its dataset is.
     pub position: Position,
-    /// Number of keys in all databases.
+    /// Number of keys in all databases. A key that holds the passport is none.
     pub keys: u64,
+    /// Whose the dataset is.
+    pub papers: Papers,
+    /// The replicas that are connected to it and in step, as they say where they are.
+    pub attached: BTreeSet<Address>,
     /// Whether it is still reading its dataset from disk.
     pub loading: bool,
     /// Redis's `replica-priority`: smaller is preferred, 0 never leads.
@@ -70,10 +76,19 @@ impl Inspection {
         }
     }
 
-    /// Whether it has a dataset worth keeping.
+    /// Whether it has keys.
     #[must_use]
     pub fn has_data(&self) -> bool {
         self.keys > 0
+    }
+
+    /// Whether nothing would be lost with it: it has no keys, nor a passport that says that it had
+    /// some. So a server that restarted without persistence is blank, and gives way to whoever has
+    /// data; and one that a user flushed is not, and goes before older datasets that still have
+    /// the keys.
+    #[must_use]
+    pub fn is_blank(&self) -> bool {
+        self.keys == 0 && self.papers.passport().is_none_or(|passport| passport.blank)
     }
 
     /// Why its dataset cannot be relied on at present, if so.

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{Address, Error, Inspection};
+use crate::{Address, Error, Inspection, Passport};
 
 /// What becomes of a server's clients when it is fenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,8 +33,11 @@ pub trait Instance: Send + Sync {
     /// replaced before this fails.
     async fn inspect(&self) -> Result<Inspection, Error>;
 
-    /// Makes it accept writes.
-    async fn promote(&self) -> Result<(), Error>;
+    /// Makes it accept writes, and writes this passport into its dataset. Ends a pause of writes.
+    async fn promote(&self, passport: &Passport) -> Result<(), Error>;
+
+    /// Writes this passport into the dataset of a primary, in place of the one that is there.
+    async fn stamp(&self, passport: &Passport) -> Result<(), Error>;
 
     /// Makes it copy the server at `primary`. Reconnects at once where it already should but has
     /// no link.

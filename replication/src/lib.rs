@@ -41,6 +41,7 @@ mod card;
 mod error;
 mod inspection;
 mod instance;
+mod passport;
 mod position;
 mod rank;
 mod redis;
@@ -52,6 +53,7 @@ pub use card::Card;
 pub use error::Error;
 pub use inspection::{Inspection, Link, Role};
 pub use instance::{Clients, Instance};
+pub use passport::{Papers, Passport};
 pub use position::{Position, Relation};
 pub use redis::{Redis, RedisOptions};
 pub use sidecar::{

@@ -6,7 +6,9 @@ use std::time::{Duration, Instant};
 
 use bellwether_replication::{Error, Instance, Link, Redis, RedisOptions, Role};
 use bellwether_testkit::{Boot, Data, Options};
-use support::{address, eventually, fresh, inspected, instance, primary, start, with_args};
+use support::{
+    address, eventually, fresh, inspected, instance, passport, primary, start, with_args,
+};
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_empty_server_and_a_primary_with_data() {
@@ -82,7 +84,7 @@ async fn a_server_that_loads_answers_and_is_not_fit() {
     assert!(loading.loading, "{loading:?}");
     assert_eq!(loading.fit(), Err("it is loading its dataset"));
     assert!(matches!(
-        instance(&server).promote().await,
+        instance(&server).promote(&passport(1)).await,
         Err(Error::Refused { reason, .. }) if reason.contains("LOADING")
     ));
 }

@@ -10,7 +10,8 @@ use bellwether_replication::{
 use bellwether_resp::Credentials;
 use bellwether_testkit::Options;
 use support::{
-    Client, PATIENCE, address, eventually, fresh, inspected, instance, primary, start, with_args,
+    Client, PATIENCE, address, eventually, fresh, inspected, instance, passport, primary, start,
+    with_args,
 };
 
 fn nowhere() -> Address {
@@ -21,9 +22,9 @@ fn nowhere() -> Address {
 async fn orders_may_be_repeated() {
     let (first, second) = (fresh(), fresh());
     let (one, two) = (instance(&first), instance(&second));
-    one.promote().await.unwrap();
+    one.promote(&passport(1)).await.unwrap();
     let promoted = one.inspect().await.unwrap();
-    one.promote().await.unwrap();
+    one.promote(&passport(1)).await.unwrap();
     assert_eq!(one.inspect().await.unwrap().position, promoted.position);
 
     two.follow(&address(&first)).await.unwrap();
@@ -111,7 +112,7 @@ async fn resumed_writes_run() {
     // A promotion ends a pause too: a former agent may have left one.
     instance.pause_writes(PATIENCE).await.unwrap();
     writer.send("SET k w");
-    instance.promote().await.unwrap();
+    instance.promote(&passport(1)).await.unwrap();
     assert_eq!(writer.line().as_deref(), Some("+OK"));
 }
 
@@ -144,7 +145,7 @@ async fn a_fenced_primary_rejoins_without_a_full_copy() {
         found.position.relation(&end) == Relation::Same
     })
     .await;
-    two.promote().await.unwrap();
+    two.promote(&passport(1)).await.unwrap();
     one.follow(&address(&second)).await.unwrap();
     inspected(&one, "the link", |found| found.link() == Some(Link::Up)).await;
     let stats = second.info("stats").unwrap();
@@ -179,20 +180,20 @@ async fn a_replica_is_given_the_password() {
     let (first, second) = (locked("secret"), locked("secret"));
     let one = with_password(&first, None, "secret");
     let two = with_password(&second, None, "secret");
-    one.promote().await.unwrap();
+    one.promote(&passport(1)).await.unwrap();
     two.follow(&address(&first)).await.unwrap();
     inspected(&two, "the link", |found| found.link() == Some(Link::Up)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_user_needs_no_more_than_is_documented() {
-    let rights = "--user keeper on >secret +auth +client +config +exec +failover +info +multi \
-                  +psync +replconf +replicaof +role";
+    let rights = "--user keeper on >secret +auth +client +config +exec +failover +fcall_ro \
+                  +function +info +multi +psync +replconf +replicaof +role";
     let server = || with_args(&rights.split(' ').collect::<Vec<_>>());
     let (first, second) = (server(), server());
     let one = with_password(&first, Some("keeper"), "secret");
     let two = with_password(&second, Some("keeper"), "secret");
-    one.promote().await.unwrap();
+    one.promote(&passport(1)).await.unwrap();
     two.follow(&address(&first)).await.unwrap();
     inspected(&two, "the link", |found| found.link() == Some(Link::Up)).await;
     one.pause_writes(Duration::from_secs(1)).await.unwrap();
@@ -224,7 +225,7 @@ async fn a_wrong_password_is_named() {
         "+@all",
         "-replicaof",
     ]);
-    let error = instance(&server).promote().await.unwrap_err();
+    let error = instance(&server).promote(&passport(1)).await.unwrap_err();
     assert!(matches!(error, Error::Refused { .. }), "{error}");
     assert!(error.to_string().contains("NOPERM"), "{error}");
 }
@@ -236,7 +237,7 @@ async fn a_fence_works_without_config_and_checks_what_it_could_not_set() {
     ];
     let server = with_args(&forbidden);
     let instance = instance(&server);
-    instance.promote().await.unwrap();
+    instance.promote(&passport(1)).await.unwrap();
     instance.fence(Clients::Cut).await.unwrap();
     let mut writer = Client::of(&server);
     assert!(writer.ask("SET k v").unwrap().starts_with("-READONLY"));

@@ -131,16 +131,14 @@ impl Group {
                 incarnation: Uuid::new_v4(),
             };
             seats.push((node, seat, 0));
-            let mut config = SidecarConfig::new(Server {
-                name,
-                address: address(server),
-            });
+            let address = address(server);
+            let mut config = SidecarConfig::new("flock", Server { name, address });
             config.survey_interval = Duration::from_millis(200);
             // An overloaded machine must not look like a hung server.
             config.down_after = Duration::from_secs(10);
             config.answer_timeout = Duration::from_secs(10);
             config.handover_timeout = Duration::from_secs(10);
-            let own = control(&address(server));
+            let own = control(&config.server.address);
             let connect: Connect = Box::new(control);
             let (sidecar, handle) = Sidecar::new(config, own, connect, participant);
             handles.push(handle);

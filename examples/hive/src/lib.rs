@@ -212,9 +212,10 @@ fn election_config(settings: &Settings, server: &Server) -> TimestampConfig {
 }
 
 fn sidecar(settings: &Settings, server: Server, participant: Participant) -> (Sidecar, Handle) {
-    let mut config = SidecarConfig::new(server);
+    let mut config = SidecarConfig::new(&settings.group, server);
     config.down_after = settings.down_after;
     config.answer_timeout = settings.answer_timeout;
+    config.form_timeout = settings.form_timeout;
     config.allow_data_loss = settings.allow_data_loss;
     let own = (settings.server).instance(settings.server.redis.clone(), config.down_after);
     let (for_others, patience) = (settings.server.clone(), config.answer_timeout);

@@ -1,5 +1,7 @@
 //! A Redis or Valkey server, told what to be over its own protocol.
 
+mod form;
+mod papers;
 mod report;
 
 use std::{
@@ -12,14 +14,17 @@ use async_trait::async_trait;
 use bellwether_resp::{Cause, Command, ConnectOptions, Connection, Credentials, Value};
 use secrecy::ExposeSecret;
 
-use crate::{Address, Clients, Error, Inspection, Instance};
+use self::form::Form;
+use crate::{Address, Clients, Error, Inspection, Instance, Passport};
 
 /// How a server is reached and what it is told besides.
 #[derive(Clone, Debug, Default)]
 #[non_exhaustive]
 pub struct RedisOptions {
     /// User and password of control connections. The user needs the commands AUTH, CLIENT, CONFIG,
-    /// EXEC, FAILOVER, INFO, MULTI, REPLICAOF and ROLE.
+    /// EXEC, FAILOVER, FCALL_RO, FUNCTION, INFO, MULTI, REPLICAOF and ROLE. In place of FCALL_RO and
+    /// FUNCTION, which Redis has from 7.0 on, GET and SET of the key `bellwether:passport` will do:
+    /// see [`Passport`].
     pub credentials: Option<Credentials>,
     /// What the server uses towards its primary (`masteruser`, `masterauth`), set with each
     /// [`Instance::follow`]. `None` leaves the server's own configuration alone.
@@ -242,9 +247,11 @@ impl Instance for Redis {
             info("persistence"),
             info("keyspace"),
             Command::new("CONFIG").arg("GET").arg("replica-priority"),
+            Form::Function.read(),
         ];
         let mut replies = self.query("INFO", &commands).await?;
         self.orders.prepare();
+        let function = replies.pop().unwrap_or(Value::Null);
         let priority = replies.pop().unwrap_or(Value::Null);
         let mut text = String::new();
         for reply in replies {
@@ -252,10 +259,18 @@ impl Instance for Redis {
             text.push_str(reply.as_str().unwrap_or_default());
             text.push('\n');
         }
-        report::inspection(&text, &priority).map_err(|reason| self.unexpected("INFO", reason))
+        let mut found = report::inspection(&text, &priority)
+            .map_err(|reason| self.unexpected("INFO", reason))?;
+        let (papers, no_data) = self.papers(&function, found.keys).await?;
+        found.papers = papers;
+        found.keys = found.keys.saturating_sub(no_data);
+        Ok(found)
     }
 
-    async fn promote(&self) -> Result<(), Error> {
+    async fn promote(&self, passport: &Passport) -> Result<(), Error> {
+        // A former agent may have left a pause, behind which every write would wait.
+        self.resume_writes().await?;
+        let form = self.form(passport).await?;
         let role = self
             .transact(
                 "REPLICAOF NO ONE",
@@ -267,9 +282,14 @@ impl Instance for Redis {
             )
             .await?;
         match report::role(&role) {
-            Some(report::RoleReply::Primary) => Ok(()),
+            Some(report::RoleReply::Primary) => self.write(form, passport).await,
             other => Err(self.unexpected("REPLICAOF NO ONE", format!("its role is {other:?}"))),
         }
+    }
+
+    async fn stamp(&self, passport: &Passport) -> Result<(), Error> {
+        let form = self.form(passport).await?;
+        self.write(form, passport).await
     }
 
     async fn follow(&self, primary: &Address) -> Result<(), Error> {

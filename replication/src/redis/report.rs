@@ -1,10 +1,10 @@
 //! What INFO and ROLE say.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 
 use bellwether_resp::Value;
 
-use crate::{Address, Inspection, Link, Position, Role};
+use crate::{Address, Inspection, Link, Papers, Position, Role};
 
 /// The oldest version that can end a pause of writes inside a transaction.
 const OLDEST: (u32, u32) = (6, 2);
@@ -13,7 +13,7 @@ const OLDEST: (u32, u32) = (6, 2);
 const DEFAULT_PRIORITY: u32 = 100;
 
 /// Reads the sections server, replication, persistence and keyspace of INFO, and the reply to
-/// `CONFIG GET replica-priority`.
+/// `CONFIG GET replica-priority`. Says nothing of the passport.
 pub(super) fn inspection(info: &str, priority: &Value) -> Result<Inspection, String> {
     let fields: HashMap<&str, &str> = info
         .lines()
@@ -36,7 +36,11 @@ pub(super) fn inspection(info: &str, priority: &Value) -> Result<Inspection, Str
         },
         keys: keys(&fields)?,
         loading: field("loading")? != "0" || fields.get("async_loading").is_some_and(|v| *v != "0"),
-        priority: configured(priority).unwrap_or(DEFAULT_PRIORITY),
+        papers: Papers::Unknown,
+        attached: attached(&fields),
+        priority: configured(priority)
+            .and_then(|text| text.parse().ok())
+            .unwrap_or(DEFAULT_PRIORITY),
         failing_over: fields
             .get("master_failover_state")
             .is_some_and(|state| *state != "no-failover"),
@@ -111,8 +115,24 @@ fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("{text:?} is no number"))
 }
 
-fn configured(reply: &Value) -> Option<u32> {
-    reply.as_array()?.get(1)?.as_str()?.parse().ok()
+/// The value in the reply to `CONFIG GET` of one setting.
+pub(super) fn configured(reply: &Value) -> Option<&str> {
+    reply.as_array()?.get(1)?.as_str()
+}
+
+/// Collects the lines such as `slave0:ip=10.0.0.1,port=6379,state=online,offset=14,lag=1`.
+fn attached(fields: &HashMap<&str, &str>) -> BTreeSet<Address> {
+    let replica = |(name, value): (&&str, &&str)| {
+        let number = name.strip_prefix("slave")?;
+        number.parse::<u32>().ok()?;
+        let part = |key: &str| {
+            let mut parts = value.split(',');
+            parts.find_map(|part| part.strip_prefix(key)?.strip_prefix('='))
+        };
+        let port = part("port")?.parse().ok()?;
+        (part("state")? == "online").then_some(Address::new(part("ip")?, port))
+    };
+    fields.iter().filter_map(replica).collect()
 }
 
 /// What ROLE says.
@@ -155,6 +175,19 @@ mod tests {
         assert_eq!(found.link(), Some(Link::Down));
         assert!(found.follows(&Address::new("::1", 6379)));
         assert_eq!(found.priority, 100);
+    }
+
+    #[test]
+    fn replicas_in_step_are_counted() {
+        let primary = REPLICA.replace("role:slave", "role:master").replace(
+            "master_replid:",
+            "connected_slaves:2\r\n\
+             slave0:ip=10.0.0.1,port=6379,state=online,offset=14,lag=1\r\n\
+             slave1:ip=::1,port=6380,state=wait_bgsave,offset=0,lag=0\r\nmaster_replid:",
+        );
+        let found = inspection(&primary, &Value::Null).unwrap();
+        let online = Address::new("10.0.0.1", 6379);
+        assert_eq!(found.attached, BTreeSet::from([online]));
     }
 
     #[test]

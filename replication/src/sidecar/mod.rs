@@ -17,6 +17,9 @@ use crate::Server;
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub struct SidecarConfig {
+    /// The group's name, which is written into its datasets: a server whose dataset is of another
+    /// group takes no part.
+    pub group: String,
     /// The own server: the name of this member in the election, and where the others reach the
     /// server.
     pub server: Server,
@@ -33,22 +36,32 @@ pub struct SidecarConfig {
     pub survey_interval: Duration,
     /// Bounds a planned switchover, and so the time for which writes may be paused. Default 2 s.
     pub handover_timeout: Duration,
-    /// Lets an empty server become primary, and be followed, although others have data. Default
-    /// no: their data would be lost.
+    /// How long members that are expected, and have not told what they have, are waited for while
+    /// nobody knows which dataset is the latest: after a restart of everything. Then the latest of
+    /// those that answered is taken. Default 10 s, as long as servers of some gigabytes, or pods
+    /// that start together, come apart; a server that loads its dataset is waited for longer. It
+    /// should be longer than the election takes to notice that a leader died: whose server was in
+    /// step with a primary no longer ago than this waits for nobody.
+    pub form_timeout: Duration,
+    /// Lets an empty server become primary, and be followed, although others have data; lets one
+    /// become primary of which nobody knows whether its data is the latest; and takes the dataset of
+    /// another group for one of this group. Default no: data would be lost.
     pub allow_data_loss: bool,
 }
 
 impl SidecarConfig {
-    /// The defaults for this server.
+    /// The defaults for this server of this group.
     #[must_use]
-    pub fn new(server: Server) -> Self {
+    pub fn new(group: impl Into<String>, server: Server) -> Self {
         Self {
+            group: group.into(),
             server,
             probe_interval: Duration::from_millis(100),
             down_after: Duration::from_secs(1),
             answer_timeout: Duration::from_millis(200),
             survey_interval: Duration::from_secs(1),
             handover_timeout: Duration::from_secs(2),
+            form_timeout: Duration::from_secs(10),
             allow_data_loss: false,
         }
     }

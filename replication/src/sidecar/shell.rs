@@ -1,7 +1,7 @@
 //! Carries out what the core decides, and tells it what came of it. Holds no policy.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{BTreeMap, HashMap, VecDeque},
     future::Future,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
@@ -39,6 +39,7 @@ pub struct Sidecar {
     connect: Connect,
     others: HashMap<Address, Arc<dyn Instance>>,
     participant: Participant,
+    members: watch::Receiver<BTreeMap<String, Address>>,
     requests: mpsc::Receiver<Request>,
     waiting: Vec<oneshot::Sender<Result<Switched, String>>>,
     view: watch::Sender<View>,
@@ -127,6 +128,7 @@ impl Sidecar {
             connect,
             others: HashMap::new(),
             participant,
+            members: watch::channel(BTreeMap::new()).1,
             requests,
             waiting: Vec::new(),
             view,
@@ -136,6 +138,18 @@ impl Sidecar {
             left: false,
         };
         (sidecar, handle)
+    }
+
+    /// Takes members from discovery too, this one included: their names as the election calls them,
+    /// and where their servers are. Nobody is waited for before the first of them are known, but
+    /// that is, up to [`SidecarConfig::form_timeout`]. For elections that do not tell of every peer, and
+    /// for members whose agents are not there. What an agent says of its server's address goes
+    /// before what discovery says.
+    #[must_use]
+    pub fn with_members(mut self, members: watch::Receiver<BTreeMap<String, Address>>) -> Self {
+        self.members = members;
+        self.core.await_members();
+        self
     }
 
     /// Works until [`Handle::leave`] is asked for and the server needs this agent no longer.
@@ -151,6 +165,8 @@ impl Sidecar {
         let mut leadership = self.participant.leadership();
         let mut peers = self.participant.peers();
         leadership.mark_changed();
+        let mut members = self.members.clone();
+        members.mark_changed();
         let own = Arc::clone(&self.own);
         // Whether the connection to the own server is worth watching: it answered.
         let mut connected = false;
@@ -164,6 +180,9 @@ impl Sidecar {
                     Event::Leadership(leadership.borrow_and_update().clone())
                 }
                 Ok(()) = peers.changed() => Event::Peers(peers.borrow_and_update().clone()),
+                Ok(()) = members.changed() => {
+                    Event::Members(members.borrow_and_update().clone())
+                }
                 Some(done) = self.tasks.join_next() => done.expect("no task panics"),
                 Some(request) = self.requests.recv() => self.absorb_request(request),
                 () = own.lost(), if connected => {
@@ -232,7 +251,7 @@ impl Sidecar {
         };
         self.tasks.spawn(async move {
             let asked = now();
-            let answer = bounded(patience, instance.inspect()).await;
+            let answer = Box::new(bounded(patience, instance.inspect()).await);
             Event::Answer { who, asked, answer }
         });
     }
@@ -243,7 +262,8 @@ impl Sidecar {
         self.tasks.spawn(async move {
             let done = async {
                 match &order {
-                    Order::Promote => own.promote().await,
+                    Order::Promote(passport) => own.promote(passport).await,
+                    Order::Stamp(passport) => own.stamp(passport).await,
                     Order::Follow(address) => own.follow(address).await,
                     Order::Fence(clients) => own.fence(*clients).await,
                     Order::PauseWrites => own.pause_writes(pause).await,
@@ -300,11 +320,14 @@ impl Sidecar {
         let (server, trouble) = match self.core.own().map(|answer| &answer.result) {
             None => (None, Some("the own server has not answered yet".to_owned())),
             Some(Err(error)) => (None, Some(error.clone())),
-            Some(Ok(own)) => (Some(own.clone()), own.whole().err().map(str::to_owned)),
+            Some(Ok(own)) => {
+                let not_whole = own.whole().err().map(str::to_owned);
+                (Some(own.clone()), self.core.trouble().or(not_whole))
+            }
         };
         let members = self.core.answers().map(|(name, member)| {
             let status = MemberStatus {
-                redis: member.card.redis.clone(),
+                redis: member.address.clone(),
                 connected: member.agent.is_some(),
                 server: member.respondent.latest().cloned(),
             };

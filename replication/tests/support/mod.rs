@@ -8,7 +8,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bellwether_replication::{Address, Inspection, Instance, Redis, RedisOptions};
+use bellwether_election::Term;
+use bellwether_replication::{Address, Inspection, Instance, Passport, Redis, RedisOptions};
 use bellwether_testkit::{self as testkit, Boot, Options, install};
 
 /// How long something may take on an overloaded machine.
@@ -46,6 +47,16 @@ pub(crate) fn instance(server: &testkit::Redis) -> Redis {
     let mut options = RedisOptions::default();
     options.timeout = Some(PATIENCE);
     Redis::new(address(server), options)
+}
+
+/// The passport of this term in the tests' group.
+pub(crate) fn passport(term: u64) -> Passport {
+    Passport {
+        group: "flock".into(),
+        term: Term(term),
+        mark: 0,
+        blank: false,
+    }
 }
 
 /// Looks again and again until there is a value.

@@ -155,7 +155,11 @@ impl Way {
                     let _ = done.send(outcome);
                 }
                 accepted = accept => match accepted {
-                    Ok((stream, _)) => self.serve(stream),
+                    Ok((stream, _)) => {
+                        // As real servers have it; a refusal only makes answers slower.
+                        let _ = stream.set_nodelay(true);
+                        self.serve(stream);
+                    }
                     Err(error) => {
                         eprintln!("the Kubernetes API cannot accept a connection: {error}");
                         // Such as too many open files: it may pass.

@@ -23,6 +23,20 @@ pub(crate) enum Flaw {
     IgnoresUntil,
     /// Stands at once after another leader took its server.
     IgnoresDeposition,
+    /// Serves although the passport was not written.
+    ForgetsPassport,
+    /// Writes the term of leadership into the passport although a dataset has a higher one.
+    KeepsTerm,
+    /// Never writes a passport again while it serves.
+    StampsOnce,
+    /// Orders datasets by the term of their passports alone.
+    IgnoresMarks,
+    /// Takes every dataset for one of its own group.
+    IgnoresGroup,
+    /// Takes a dataset that a user emptied for one that was lost.
+    IgnoresFlush,
+    /// Stands before all who are expected have told what they have.
+    DoesNotWait,
 }
 
 impl Core {

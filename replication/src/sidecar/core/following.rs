@@ -66,7 +66,10 @@ impl Core {
         };
         match own.fit() {
             _ if self.leaving => self.withdraw(None, "this member ends"),
-            Ok(()) => self.stand(rank::candidate(&own, self.lineage)),
+            Ok(()) => match self.undecided_without(&server, &own) {
+                None => self.stand(rank::candidate(&self.dataset(&own))),
+                Some(why) => self.withdraw(None, &why),
+            },
             Err(why) => self.withdraw(None, why),
         }
         // While it loads it shows no keys, and refuses orders.
@@ -97,12 +100,12 @@ impl Core {
 
     fn watch_link(&mut self, own: &Inspection, ordered: Instant, server: &Server) {
         match own.link() {
-            Some(Link::Up) => self.note_lineage(),
+            Some(Link::Up) => self.note_in_step(own),
             // It may have been restarted empty meanwhile.
             Some(Link::Down)
                 if self.now >= ordered + RELINK_AFTER
                     && self.answers_now(&server.name)
-                    && (!own.has_data() || self.may_replace(own, server)) =>
+                    && (self.is_blank(own) || self.may_replace(own, server)) =>
             {
                 self.explain(
                     "follow again",
@@ -114,11 +117,11 @@ impl Core {
         }
     }
 
-    fn note_lineage(&mut self) {
-        if let Phase::Following(following) = &self.phase
-            && let Some(term) = following.serving()
-        {
-            self.lineage = self.lineage.max(term);
+    /// As [`Self::undecided`], while the leader does not serve: it may be about to give up.
+    fn undecided_without(&mut self, server: &Option<Server>, own: &Inspection) -> Option<String> {
+        match server {
+            Some(_) => None,
+            None => self.undecided(own),
         }
     }
 
@@ -134,7 +137,14 @@ impl Core {
 
     /// The own server copies something else: turn it to the leader's, but never from data to none.
     fn turn_to(&mut self, own: &Inspection, server: &Server) {
-        if own.has_data() && !self.may_replace(own, server) {
+        if self.is_foreign_at(server) {
+            self.explain_grave(
+                format!("do not follow {}", server.name),
+                "its server has a dataset of another group",
+            );
+            return self.await_primary(own);
+        }
+        if !self.is_blank(own) && !self.may_replace(own, server) {
             if own.is_primary() {
                 self.explain("fence the own server", "another member leads");
                 self.give_order(Order::Fence(Clients::Cut));
@@ -149,6 +159,11 @@ impl Core {
             format!("it serves at {host}:{port}"),
         );
         self.give_order(Order::Follow(server.address.clone()));
+    }
+
+    fn is_foreign_at(&self, server: &Server) -> bool {
+        let member = self.members.get(&server.name);
+        member.is_some_and(|member| member.foreign && member.address == server.address)
     }
 
     /// Whether the leader's server is known to be worth following with a dataset of our own.
@@ -179,7 +194,7 @@ impl Core {
         };
         let relation = theirs.position.relation(&own.position);
         let shared = matches!(relation, Relation::Same | Relation::Ahead);
-        if !theirs.has_data()
+        if self.is_blank(&theirs)
             && !shared
             && !self.config.allow_data_loss
             && !self.flawed(Flaw::FollowsEmpty)

@@ -138,7 +138,7 @@ impl Core {
 
     fn has_company(&self) -> bool {
         let mut members = self.members.values();
-        members.any(|member| member.agent.is_some() && !member.card.leaving)
+        members.any(|member| member.is_expected() && !member.is_leaving())
     }
 
     /// The member whose server follows ours most closely, or the one that was named.
@@ -151,11 +151,12 @@ impl Core {
             if wanted.as_ref().is_some_and(|wanted| wanted != name) {
                 continue;
             }
-            let Some(node) = member.agent.clone() else {
+            if !member.is_expected() {
                 continue;
-            };
+            }
             let unfit = match member.answer_since(since) {
-                _ if member.card.leaving => "it is ending",
+                _ if member.is_leaving() => "it is ending",
+                None if member.foreign => "its server has a dataset of another group",
                 None => "its server does not answer",
                 Some(theirs) if !theirs.follows(address) => "its server does not follow ours",
                 Some(theirs) if theirs.link() != Some(Link::Up) => "its server has no link to ours",
@@ -164,7 +165,7 @@ impl Core {
                     Ok(()) => {
                         let offset = theirs.position.offset;
                         if best.as_ref().is_none_or(|(most, _)| offset > *most) {
-                            best = Some((offset, node));
+                            best = Some((offset, member.node(name)));
                         }
                         continue;
                     }
@@ -198,10 +199,10 @@ impl Core {
         let Some(member) = self.members.get_mut(&successor.member) else {
             return self.undo(format!("{successor} is gone"));
         };
-        if member.agent.as_ref() != Some(&successor) {
+        if !member.is_expected() || member.node(&successor.member) != successor {
             return self.undo(format!("{successor} is gone"));
         }
-        if member.card.leaving {
+        if member.is_leaving() {
             return self.undo(format!("{successor} is ending"));
         }
         let theirs = match member.respondent.answered_since(since) {
@@ -248,24 +249,31 @@ impl Core {
         let Some(handover) = &self.handover else {
             return;
         };
-        let order = match &handover.stage {
+        let was_fenced = match &handover.stage {
             Stage::Choosing { .. } => return self.end_switchover(Err(why)),
             Stage::Fencing(_) | Stage::Verifying { .. } if self.has_lapsed() => {
                 // Only a leader may promote: let the group decide anew.
                 self.withdraw(None, &why);
                 return self.end_switchover(Err(why));
             }
-            Stage::Fencing(_) | Stage::Verifying { .. } => Order::Promote,
-            _ => Order::ResumeWrites,
+            Stage::Fencing(_) | Stage::Verifying { .. } => true,
+            _ => false,
         };
         self.enter_handover(Stage::Undoing(why));
-        if !self.flawed(Flaw::ForgetsToResume) {
-            self.give_order(order);
+        match was_fenced {
+            _ if self.flawed(Flaw::ForgetsToResume) => {}
+            true => self.order_promotion(),
+            false => self.give_order(Order::ResumeWrites),
         }
     }
 
     fn await_successor(&mut self, successor: &NodeId, late: bool) {
-        let serves = |leader: &NodeId| leader == successor;
+        // Whose agent could not be seen was chosen by its name alone.
+        let unseen = successor.incarnation.is_nil();
+        let serves = |leader: &NodeId| match unseen {
+            true => leader.member == successor.member,
+            false => leader == successor,
+        };
         match &self.phase {
             Phase::Following(following)
                 if serves(&following.leader) && following.server().is_some() =>

@@ -8,7 +8,7 @@ use std::{
 use bellwether_election::Term;
 
 use super::{Core, Flaw, Inspection, Member, Order, Phase};
-use crate::{Clients, rank::Offsets};
+use crate::{Clients, Passport, rank::Offsets};
 
 /// How long a successor waits for the last writes of a primary that it has fenced.
 const CATCH_UP: Duration = Duration::from_millis(100);
@@ -26,6 +26,10 @@ pub(super) struct Spell {
     pub(super) term: Term,
     pub(super) until: Option<Instant>,
     stage: Stage,
+    /// The one with which the own server was promoted.
+    pub(super) passport: Option<Passport>,
+    /// The replicas that had all, by what they are called, when the passport was written.
+    pub(super) company: BTreeSet<String>,
     /// The servers whose last writes are waited for: they were told to be replicas.
     fenced: BTreeSet<String>,
     /// How often that may be tried again.
@@ -56,6 +60,8 @@ impl Spell {
             term,
             until,
             stage: Stage::Looking { since: now },
+            passport: None,
+            company: BTreeSet::new(),
             fenced: BTreeSet::new(),
             retries: FENCE_RETRIES,
             resigned: false,
@@ -279,10 +285,21 @@ impl Core {
         self.explain("promote the own server", why);
         let run_id = own.run_id.clone();
         self.enter(Stage::Promoting { run_id });
-        self.give_order(Order::Promote);
+        self.order_promotion();
         if self.flawed(Flaw::ServesBeforePromotion) {
             self.begin_serving(own.run_id.clone());
         }
+    }
+
+    /// Every promotion has a passport of its own.
+    pub(super) fn order_promotion(&mut self) {
+        let blank = self.own.latest().is_none_or(|own| self.is_blank(own));
+        let passport = self.next_passport(blank);
+        if let Phase::Leading(spell) = &mut self.phase {
+            spell.passport = Some(passport.clone());
+            spell.company.clear();
+        }
+        self.give_order(Order::Promote(passport));
     }
 
     pub(super) fn spell_order_done(&mut self, order: &Order, result: &Result<(), String>) {
@@ -294,8 +311,8 @@ impl Core {
             return;
         };
         match (order, result) {
-            (Order::Promote, Ok(())) => self.begin_serving(run_id.clone()),
-            (Order::Promote, Err(error)) => {
+            (Order::Promote(_), Ok(())) => self.begin_serving(run_id.clone()),
+            (Order::Promote(_), Err(error)) => {
                 // It may still run, even much later: follow it with a fence.
                 self.withdraw(None, &format!("the promotion is in doubt: {error}"));
                 self.give_order(Order::Fence(Clients::Cut));
@@ -310,7 +327,6 @@ impl Core {
             spell.stage = Stage::Serving { term, run_id };
             self.served = true;
             self.deposed = None;
-            self.lineage = self.lineage.max(term);
             self.explain(
                 format!("serve in term {term}"),
                 "the own server is a verified primary",
@@ -336,8 +352,14 @@ impl Core {
 
     /// Gives way to a member whose dataset must be preferred; true if so.
     fn yields(&mut self, own: &Inspection, since: Instant, offsets: Offsets) -> bool {
-        self.inherit_lineage(own, since);
         if let Some((node, theirs)) = self.who_is_ahead(own, since, offsets) {
+            if self
+                .members
+                .get(&node.member)
+                .is_some_and(|m| m.agent.is_none())
+            {
+                self.gave_way.get_or_insert(self.now);
+            }
             let why = format!(
                 "{node} is ahead: {} keys at {}, here {} at {}",
                 theirs.keys, theirs.position, own.keys, own.position
@@ -347,6 +369,10 @@ impl Core {
         }
         if let Some(name) = self.who_has_data(own, since) {
             let why = format!("the own server is empty and that of {name} is not");
+            self.withdraw(None, &why);
+            return true;
+        }
+        if let Some(why) = self.undecided(own) {
             self.withdraw(None, &why);
             return true;
         }

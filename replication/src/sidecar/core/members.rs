@@ -1,17 +1,16 @@
-//! The other members and what their servers say.
+//! The other members: who they are, where their servers are, and what was told to them.
 
-use std::{collections::BTreeMap, time::Instant};
+use std::collections::BTreeMap;
 
 use bellwether_election::{NodeId, Peer};
 
-use super::{Action, Core, Flaw, Inspection, Respondent, Who};
-use crate::{
-    Card, Link, Relation, Role, Server,
-    rank::{self, Offsets},
-};
+use super::{Action, Core, Inspection, Phase, Respondent};
+use crate::{Address, Card, Link, Role, Server};
 
 /// How many members are remembered, those that left included.
 const MAX_MEMBERS: usize = 64;
+
+use std::time::Instant;
 
 #[derive(Debug)]
 pub(crate) struct Member {
@@ -19,8 +18,15 @@ pub(crate) struct Member {
     pub(crate) agent: Option<NodeId>,
     /// Whom its agent holds for the leader.
     pub(crate) leader: Option<NodeId>,
-    pub(crate) card: Card,
+    /// What its agent says, while the election is connected to it.
+    pub(crate) card: Option<Card>,
+    /// Where its server is: as its agent says, while one is known; else as discovery does.
+    pub(crate) address: Address,
+    /// Whether discovery knows of it.
+    pub(crate) listed: bool,
     pub(crate) respondent: Respondent,
+    /// Whether its server has a dataset of another group: then it is none of ours.
+    pub(crate) foreign: bool,
     /// Since when its server claims to be primary although it should not.
     pub(crate) rogue_since: Option<Instant>,
     pub(crate) fencing: bool,
@@ -29,12 +35,40 @@ pub(crate) struct Member {
 impl Member {
     /// What its server said, if it was asked no earlier than `since` and answered.
     pub(super) fn answer_since(&self, since: Instant) -> Option<&Inspection> {
-        self.respondent.answered_since(since)?.as_ref().ok()
+        let answer = self.respondent.answered_since(since)?.as_ref().ok();
+        answer.filter(|_| !self.foreign)
+    }
+
+    /// The newest answer of its server, unless that failed.
+    pub(super) fn latest(&self) -> Option<&Inspection> {
+        self.respondent.latest().filter(|_| !self.foreign)
     }
 
     /// Whether its agent claims to lead.
     pub(super) fn leads_itself(&self) -> bool {
         self.agent.is_some() && self.agent == self.leader
+    }
+
+    /// Whether its agent says that the server does not answer.
+    pub(super) fn says_down(&self) -> bool {
+        self.card.as_ref().is_some_and(|card| !card.up)
+    }
+
+    pub(super) fn is_leaving(&self) -> bool {
+        self.card.as_ref().is_some_and(|card| card.leaving)
+    }
+
+    /// Whether it is there, as far as anybody knows: an agent speaks for it, or discovery does.
+    pub(super) fn is_expected(&self) -> bool {
+        self.agent.is_some() || self.listed
+    }
+
+    /// How the election knows its agent; by the member's name if no agent is known.
+    pub(super) fn node(&self, name: &str) -> NodeId {
+        self.agent.clone().unwrap_or_else(|| NodeId {
+            member: name.to_owned(),
+            incarnation: Default::default(),
+        })
     }
 }
 
@@ -43,39 +77,49 @@ impl Core {
         for member in self.members.values_mut() {
             member.agent = None;
             member.leader = None;
+            member.card = None;
         }
         for (node, peer) in peers {
             let Some(card) = Card::decode(&peer.card) else {
                 continue;
             };
             let name = node.member.clone();
-            if name == self.config.server.name {
-                continue;
+            if let Some(member) = self.member_entry(&name, &card.redis) {
+                member.agent = Some(node);
+                member.leader = peer.leader;
+                member.card = Some(card);
             }
-            let Some(member) = self.member_entry(&name, &card) else {
-                continue;
-            };
-            if member.card.redis != card.redis {
-                member.respondent = Respondent::default();
-            }
-            member.agent = Some(node);
-            member.leader = peer.leader;
-            member.card = card;
         }
-        // A newcomer is looked at soon, not at the next interval.
-        if self.members.values().any(|m| m.respondent.answer.is_none()) {
-            self.next_survey = self.now;
+        self.relocate();
+    }
+
+    /// Discovery says who there is, and where their servers are.
+    pub(super) fn absorb_members(&mut self, mut listed: BTreeMap<String, Address>) {
+        self.awaits_members &= listed.is_empty();
+        // The own server under another name would be taken for a rival.
+        listed.retain(|_, address| *address != self.config.server.address);
+        self.listed = listed;
+        for (name, address) in self.listed.clone() {
+            self.member_entry(&name, &address);
         }
+        self.relocate();
     }
 
     /// Makes the leader a known member even if only others are connected to it.
-    pub(super) fn note_leader(&mut self, leader: &NodeId, card: &Card) {
-        if leader.member != self.config.server.name {
-            self.member_entry(&leader.member, card);
+    pub(super) fn absorb_leader(&mut self) {
+        if let Phase::Following(following) = &self.phase
+            && let Some(card) = &following.card
+        {
+            let (name, address) = (following.leader.member.clone(), card.redis.clone());
+            self.member_entry(&name, &address);
+            self.relocate();
         }
     }
 
-    fn member_entry(&mut self, name: &str, card: &Card) -> Option<&mut Member> {
+    fn member_entry(&mut self, name: &str, address: &Address) -> Option<&mut Member> {
+        if name == self.config.server.name {
+            return None;
+        }
         let has_room = self.members.len() < MAX_MEMBERS || self.members.contains_key(name);
         if !has_room && !self.forget_one() {
             return None;
@@ -86,8 +130,11 @@ impl Core {
                 .or_insert_with(|| Member {
                     agent: None,
                     leader: None,
-                    card: card.clone(),
+                    card: None,
+                    address: address.clone(),
+                    listed: false,
                     respondent: Respondent::default(),
+                    foreign: false,
                     rogue_since: None,
                     fencing: false,
                 }),
@@ -95,9 +142,38 @@ impl Core {
     }
 
     fn forget_one(&mut self) -> bool {
-        let gone = self.members.iter().find(|(_, m)| m.agent.is_none());
+        let gone = self.members.iter().find(|(_, m)| !m.is_expected());
         let name = gone.map(|(name, _)| name.clone());
         name.is_some_and(|name| self.members.remove(&name).is_some())
+    }
+
+    /// Whoever speaks for a member knows best where its server is; a member that nobody speaks for
+    /// any more stays where it was.
+    fn relocate(&mut self) {
+        let led = match &self.phase {
+            Phase::Following(following) => following.card.as_ref().map(|card| {
+                let leader = following.leader.member.as_str();
+                (leader, &card.redis)
+            }),
+            _ => None,
+        };
+        for (name, member) in &mut self.members {
+            let listed = self.listed.get(name);
+            member.listed = listed.is_some();
+            let said = member.card.as_ref().map(|card| &card.redis);
+            let led = led.filter(|(leader, _)| leader == name).map(|(_, at)| at);
+            if let Some(address) = said.or(led).or(listed)
+                && member.address != *address
+            {
+                member.address = address.clone();
+                member.respondent = Respondent::default();
+                member.foreign = false;
+            }
+        }
+        // A newcomer is looked at soon, not at the next interval.
+        if self.members.values().any(|m| m.respondent.answer.is_none()) {
+            self.next_survey = self.now;
+        }
     }
 
     pub(super) fn absorb_fenced(&mut self, name: &str, result: Result<(), String>) {
@@ -115,149 +191,6 @@ impl Core {
         }
     }
 
-    /// Asks those whose newest answer is from before `since`; true once nobody's is awaited. These
-    /// are the members with a living agent and server, of whom one could lead instead.
-    pub(super) fn survey(&mut self, since: Instant) -> bool {
-        let mut settled = true;
-        for (name, member) in &mut self.members {
-            let counts = member.agent.is_some() && member.card.up;
-            if counts && member.respondent.answered_since(since).is_none() {
-                settled = false;
-                ask(&mut self.out, name, member);
-            }
-        }
-        settled
-    }
-
-    /// As [`Self::survey`], for every server that is known, whoever runs beside it.
-    pub(super) fn survey_everybody(&mut self, since: Instant) -> bool {
-        let names: Vec<String> = self.members.keys().cloned().collect();
-        let ask = |settled, name: &String| self.survey_one(name, since) && settled;
-        names.iter().fold(true, ask)
-    }
-
-    /// Whether all who may have data have been asked; all have if the own server has some
-    /// (rule 7).
-    pub(super) fn surveyed_for_data(&mut self, own: &Inspection, since: Instant) -> bool {
-        own.has_data() || self.survey_everybody(since.min(self.unled_since))
-    }
-
-    /// As [`Self::survey`], for the server that last served, whoever runs beside it. Where a living
-    /// agent says that it does not answer, it is asked but not waited for.
-    pub(super) fn survey_last_primary(&mut self, since: Instant) -> bool {
-        let Some(name) = self.last_primary.as_ref().map(|last| last.name.clone()) else {
-            return true;
-        };
-        let says_down = |member: &Member| member.agent.is_some() && !member.card.up;
-        let down = self.members.get(&name).is_some_and(says_down);
-        self.survey_one(&name, since) || down
-    }
-
-    /// As [`Self::survey`], for one server.
-    pub(super) fn survey_one(&mut self, name: &str, since: Instant) -> bool {
-        let Some(member) = self.members.get_mut(name) else {
-            return true;
-        };
-        let settled = member.respondent.answered_since(since).is_some();
-        if !settled {
-            ask(&mut self.out, name, member);
-        }
-        settled
-    }
-
-    pub(super) fn ask_member(&mut self, name: &str) {
-        if let Some(member) = self.members.get_mut(name) {
-            ask(&mut self.out, name, member);
-        }
-    }
-
-    /// Looks at every member's server now and then, without waiting.
-    pub(super) fn survey_at_intervals(&mut self) {
-        if self.now < self.next_survey {
-            return;
-        }
-        self.next_survey = self.now + self.config.survey_interval;
-        for (name, member) in &mut self.members {
-            ask(&mut self.out, name, member);
-        }
-    }
-
-    /// A dataset that contains another's is of its lineage. Without this, preferring some by their
-    /// history and others by their lineage could go round in a circle.
-    pub(super) fn inherit_lineage(&mut self, own: &Inspection, since: Instant) {
-        let contained = |member: &&Member| {
-            member.answer_since(since).is_some_and(|theirs| {
-                let relation = own.position.relation(&theirs.position);
-                theirs.has_data() && matches!(relation, Relation::Same | Relation::Ahead)
-            })
-        };
-        let lineages = self.members.values().filter(contained);
-        let most = lineages.map(|member| member.card.lineage).max();
-        if own.has_data() {
-            self.lineage = self.lineage.max(most.unwrap_or_default());
-        }
-    }
-
-    /// A member, with a living agent and a server fit to lead, whose dataset must be preferred to
-    /// the own one.
-    pub(super) fn who_is_ahead(
-        &self,
-        own: &Inspection,
-        since: Instant,
-        offsets: Offsets,
-    ) -> Option<(NodeId, Inspection)> {
-        if self.flawed(Flaw::IgnoresData) {
-            return None;
-        }
-        let mut best: Option<(&Member, &Inspection)> = None;
-        for member in self.members.values() {
-            let Some(theirs) = member.answer_since(since) else {
-                continue;
-            };
-            if member.agent.is_none() || theirs.fit().is_err() {
-                continue;
-            }
-            let theirs_and_lineage = (theirs, member.card.lineage);
-            let ahead_of = |other| rank::ahead(theirs_and_lineage, other, offsets);
-            // Preference is not transitive: the best of all need not be ahead of the own one.
-            if ahead_of((own, self.lineage))
-                && best.is_none_or(|(m, inspection)| ahead_of((inspection, m.card.lineage)))
-            {
-                best = Some((member, theirs));
-            }
-        }
-        let (member, inspection) = best?;
-        Some((member.agent.clone()?, inspection.clone()))
-    }
-
-    /// A reachable server that has data or is about to, while the own one has none.
-    pub(super) fn who_has_data(&self, own: &Inspection, since: Instant) -> Option<String> {
-        let ignored = self.config.allow_data_loss || self.flawed(Flaw::IgnoresData);
-        if own.has_data() || ignored {
-            return None;
-        }
-        let since = since.min(self.unled_since);
-        let has = |member: &Member| {
-            member
-                .answer_since(since)
-                .is_some_and(|theirs| theirs.has_data() || theirs.loading)
-        };
-        let found = self.members.iter().find(|(_, member)| has(member));
-        found.map(|(name, _)| name.clone())
-    }
-
-    /// Another server that claims to be primary, unless its agent is seen and knows of no leader:
-    /// with that one, a vote decides.
-    pub(super) fn who_is_primary(&self, since: Instant) -> Option<&String> {
-        let claims = |member: &Member| {
-            let votes = member.agent.is_some() && member.leader.is_none();
-            let answer = member.answer_since(since);
-            !votes && answer.is_some_and(Inspection::is_primary)
-        };
-        let found = self.members.iter().find(|(_, member)| claims(member));
-        found.map(|(name, _)| name)
-    }
-
     /// Fences a member's server, once at a time.
     pub(super) fn fence_member(&mut self, name: &str) {
         if let Some(member) = self.members.get_mut(name)
@@ -266,7 +199,7 @@ impl Core {
             member.fencing = true;
             self.out.push(Action::FenceMember {
                 member: name.to_owned(),
-                address: member.card.redis.clone(),
+                address: member.address.clone(),
             });
         }
     }
@@ -291,7 +224,7 @@ impl Core {
             .filter(|(_, member)| member.respondent.latest().is_some_and(copies))
             .map(|(name, member)| Server {
                 name: name.clone(),
-                address: member.card.redis.clone(),
+                address: member.address.clone(),
             })
             .collect();
         if self.own.latest().is_some_and(copies) {
@@ -299,15 +232,5 @@ impl Core {
         }
         replicas.sort();
         replicas
-    }
-}
-
-fn ask(out: &mut Vec<Action>, name: &str, member: &mut Member) {
-    if !member.respondent.awaited {
-        member.respondent.awaited = true;
-        out.push(Action::Ask(Who::Member {
-            name: name.to_owned(),
-            address: member.card.redis.clone(),
-        }));
     }
 }

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 use bellwether_election::{Leadership, NodeId, Peer, Rank};
 
 use super::super::Switched;
-use crate::{Address, Card, Clients, Inspection, View};
+use crate::{Address, Card, Clients, Inspection, Passport, View};
 
 /// Something became known.
 #[derive(Clone, Debug)]
@@ -14,13 +14,15 @@ pub(crate) enum Event {
     Leadership(Leadership),
     /// The election says who else is there.
     Peers(BTreeMap<NodeId, Peer>),
+    /// Discovery says who else there is, and where their servers are.
+    Members(BTreeMap<String, Address>),
     /// The connection to the own server was lost.
     Lost,
     /// An [`Action::Ask`] was answered, or not.
     Answer {
         who: Who,
         asked: Instant,
-        answer: Result<Inspection, String>,
+        answer: Box<Result<Inspection, String>>,
     },
     /// An [`Action::Order`] ended.
     Done(Result<(), String>),
@@ -47,7 +49,9 @@ pub(crate) enum Who {
 /// What the own server is told.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
-    Promote,
+    Promote(Passport),
+    /// Write this passport into its dataset.
+    Stamp(Passport),
     Follow(Address),
     Fence(Clients),
     PauseWrites,
@@ -89,7 +93,8 @@ pub(crate) struct Decision {
 impl Order {
     pub(super) fn verb(&self) -> &'static str {
         match self {
-            Self::Promote => "promote",
+            Self::Promote(_) => "promote",
+            Self::Stamp(_) => "write the passport",
             Self::Follow(_) => "follow",
             Self::Fence(_) => "fence",
             Self::PauseWrites => "pause writes",

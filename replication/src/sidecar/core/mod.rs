@@ -5,15 +5,18 @@
 //! time is given to the own server; what it said before an order ended no longer counts.
 #![deny(clippy::disallowed_methods)]
 
+mod dataset;
 mod flaw;
 mod following;
 mod handover;
 mod leading;
 mod members;
 mod message;
+mod rivals;
 mod serving;
 #[cfg(test)]
 mod simulation;
+mod survey;
 #[cfg(test)]
 mod table;
 mod telling;
@@ -32,7 +35,7 @@ use self::{
     vacant::Vacancy,
 };
 use super::SidecarConfig;
-use crate::{Card, Clients, Inspection, Server, View};
+use crate::{Address, Card, Clients, Inspection, Server, View};
 
 /// How long to wait after a failed order before the next one.
 const RETRY_ORDER: Duration = Duration::from_millis(200);
@@ -84,8 +87,21 @@ pub(crate) struct Core {
     /// The order that the own server is carrying out.
     order: Option<Order>,
     members: BTreeMap<String, Member>,
-    /// See [`Card::lineage`].
-    lineage: Term,
+    /// Whether discovery is yet to say who there is.
+    awaits_members: bool,
+    /// Where the members' servers are, as discovery says.
+    listed: BTreeMap<String, Address>,
+    /// The highest term that was seen in a passport.
+    highest_seen: Term,
+    /// In which life the own server was last seen in step with a primary, and when.
+    in_step: Option<(String, Instant)>,
+    /// When leadership was first given up for a member whose agent cannot be seen, since nobody
+    /// serves.
+    gave_way: Option<Instant>,
+    /// Why nobody can tell which dataset is the latest, if that waits for an operator.
+    doubt: Option<String>,
+    /// The group that the own server's dataset belongs to, if that is another one.
+    shunned: Option<String>,
     /// The server that was last known to serve, in case it must be fenced.
     last_primary: Option<Server>,
     /// Whether the own server was made primary, or may have been, and was not told otherwise since.
@@ -101,6 +117,8 @@ pub(crate) struct Core {
     next_survey: Instant,
     /// Since when nobody led, or the present leader leads.
     unled_since: Instant,
+    /// When a primary was last known to serve, or this agent began.
+    unserved_since: Instant,
     /// When another leader, whom this member could not see, took the own server from it.
     deposed: Option<Instant>,
     card: Option<Card>,
@@ -122,7 +140,13 @@ impl Core {
             own_lost: false,
             order: None,
             members: BTreeMap::new(),
-            lineage: Term(0),
+            awaits_members: false,
+            listed: BTreeMap::new(),
+            highest_seen: Term(0),
+            in_step: None,
+            gave_way: None,
+            doubt: None,
+            shunned: None,
             last_primary: None,
             served: false,
             handover: None,
@@ -133,6 +157,7 @@ impl Core {
             kept: None,
             next_survey: now,
             unled_since: now,
+            unserved_since: now,
             deposed: None,
             card: None,
             view: View::default(),
@@ -141,6 +166,11 @@ impl Core {
             #[cfg(test)]
             flaw: None,
         }
+    }
+
+    /// There is a discovery, which has not said yet who there is.
+    pub(crate) fn await_members(&mut self) {
+        self.awaits_members = true;
     }
 
     /// Absorbs a fact and returns everything that is to be done now.
@@ -191,8 +221,9 @@ impl Core {
         match event {
             Event::Leadership(leadership) => self.absorb_leadership(leadership),
             Event::Peers(peers) => self.absorb_peers(peers),
+            Event::Members(members) => self.absorb_members(members),
             Event::Lost => self.own_lost = true,
-            Event::Answer { who, asked, answer } => self.absorb_answer(who, asked, answer),
+            Event::Answer { who, asked, answer } => self.absorb_answer(who, asked, *answer),
             Event::Done(result) => self.absorb_done(&result),
             Event::Fenced { member, result } => self.absorb_fenced(&member, result),
             Event::Switchover { to } => self.begin_switchover(to),
@@ -229,9 +260,6 @@ impl Core {
             },
             Leadership::Following { leader, card, term } => {
                 let card = Card::decode(&card);
-                if let Some(card) = &card {
-                    self.note_leader(&leader, card);
-                }
                 match &mut self.phase {
                     Phase::Following(following) if following.leader == leader => {
                         following.term = term;
@@ -242,6 +270,7 @@ impl Core {
                         self.phase = Phase::Following(Following::new(leader, term, card, self.now));
                     }
                 }
+                self.absorb_leader();
             }
         }
     }
@@ -263,10 +292,17 @@ impl Core {
     }
 
     fn absorb_answer(&mut self, who: Who, asked: Instant, result: Result<Inspection, String>) {
+        let foreign = result.as_ref().is_ok_and(|said| self.is_foreign(said));
+        let issue = result.as_ref().ok().and_then(|said| self.issue(said));
+        let term = issue.map_or(Term(0), |issue| issue.term);
+        self.highest_seen = self.highest_seen.max(term);
         let respondent = match who {
             Who::Own => &mut self.own,
             Who::Member { name, address } => match self.members.get_mut(&name) {
-                Some(member) if member.card.redis == address => &mut member.respondent,
+                Some(member) if member.address == address => {
+                    member.foreign = foreign;
+                    &mut member.respondent
+                }
                 _ => return,
             },
         };
@@ -280,14 +316,14 @@ impl Core {
         match result {
             Ok(()) => {
                 self.served = match order {
-                    Order::Promote => true,
+                    Order::Promote(_) => true,
                     Order::Fence(_) | Order::Follow(_) => false,
-                    Order::PauseWrites | Order::ResumeWrites => self.served,
+                    Order::Stamp(_) | Order::PauseWrites | Order::ResumeWrites => self.served,
                 };
             }
             Err(error) => {
                 // A promotion may still run.
-                self.served |= order == Order::Promote;
+                self.served |= matches!(order, Order::Promote(_));
                 self.retry_from = self.now + RETRY_ORDER;
                 self.explain_grave(format!("could not {}", order.verb()), error.clone());
             }
@@ -307,7 +343,11 @@ impl Core {
             return;
         }
         self.continue_handover();
+        self.shun_own();
         match &self.phase {
+            _ if self.shunned.is_some() => {
+                self.withdraw(None, "the own server has a dataset of another group");
+            }
             Phase::Vacant(_) => self.decide_vacant(),
             Phase::Following(_) => self.decide_following(),
             Phase::Leading(_) => self.decide_leading(),

@@ -1,7 +1,7 @@
 //! The main paths, event by event. What goes wrong meanwhile is the simulation's.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     time::{Duration, Instant},
 };
 
@@ -10,7 +10,8 @@ use uuid::Uuid;
 
 use super::{Action, Core, Event, Order, Who};
 use crate::{
-    Address, Card, Clients, Inspection, Link, Position, Role, Server, View, sidecar::SidecarConfig,
+    Address, Card, Clients, Inspection, Link, Papers, Passport, Position, Role, Server, View,
+    sidecar::SidecarConfig,
 };
 
 /// A core of member `a` and what it wants done, without questions and explanations.
@@ -23,7 +24,8 @@ impl Table {
     #[expect(clippy::disallowed_methods, reason = "any instant will do")]
     fn new() -> Self {
         let now = Instant::now();
-        let config = SidecarConfig::new(server("a"));
+        let mut config = SidecarConfig::new("flock", server("a"));
+        config.form_timeout = Duration::ZERO;
         Self {
             core: Core::new(config, now),
             now,
@@ -48,7 +50,7 @@ impl Table {
         self.on(Event::Answer {
             who: Who::Own,
             asked,
-            answer: Ok(said),
+            answer: Box::new(Ok(said)),
         })
     }
 
@@ -58,7 +60,7 @@ impl Table {
         self.on(Event::Answer {
             who: Who::Member { name, address },
             asked,
-            answer,
+            answer: Box::new(answer),
         })
     }
 
@@ -101,7 +103,7 @@ impl Table {
         table.on(Event::Done(Ok(())));
         table.leads();
         table.b_says(Err("refused".into()));
-        assert_eq!(table.own_says(fenced(5)), [order(Order::Promote)]);
+        assert_eq!(table.own_says(fenced(5)), [promote(7)]);
         let actions = table.on(Event::Done(Ok(())));
         assert!(
             matches!(&actions[..], [.., Action::Publish(view)] if view.primary == Some(server("a"))),
@@ -156,14 +158,23 @@ fn at(role: Role, offset: u64) -> Inspection {
             previous: None,
         },
         keys: offset,
+        papers: Papers::None,
+        attached: BTreeSet::new(),
         loading: false,
         priority: 100,
         failing_over: false,
     }
 }
 
+/// With the passport that it got when it was promoted.
 fn primary(offset: u64) -> Inspection {
-    at(Role::Primary, offset)
+    let mut passport = passport(7, 0);
+    passport.blank = offset == 0;
+    let papers = Papers::Passport(passport);
+    Inspection {
+        papers,
+        ..at(Role::Primary, offset)
+    }
 }
 
 fn replica(of: &str, offset: u64) -> Inspection {
@@ -177,6 +188,19 @@ fn fenced(offset: u64) -> Inspection {
     at(Role::Replica { of, link }, offset)
 }
 
+fn passport(term: u64, mark: u64) -> Passport {
+    Passport {
+        group: "flock".into(),
+        term: Term(term),
+        mark,
+        blank: false,
+    }
+}
+
+fn promote(term: u64) -> Action {
+    order(Order::Promote(passport(term, 0)))
+}
+
 fn order(order: Order) -> Action {
     Action::Order(order)
 }
@@ -188,7 +212,11 @@ fn one_alone_stands_leads_and_serves_in_this_order() {
     let actions = table.own_says(fenced(0));
     assert!(matches!(actions[..], [Action::Campaign(_)]), "{actions:?}");
     assert_eq!(table.leads(), []);
-    assert_eq!(table.own_says(fenced(0)), [order(Order::Promote)]);
+    let blank = Passport {
+        blank: true,
+        ..passport(7, 0)
+    };
+    assert_eq!(table.own_says(fenced(0)), [order(Order::Promote(blank))]);
     let actions = table.on(Event::Done(Ok(())));
     let [.., Action::Publish(View { term, primary, .. })] = &actions[..] else {
         panic!("{actions:?}");
@@ -222,7 +250,8 @@ fn a_primary_that_answers_is_fenced_before_the_promotion() {
     table.b_says(Ok(fenced(6)));
     assert_eq!(table.own_says(replica("b", 5)), []);
     table.b_says(Ok(fenced(6)));
-    assert_eq!(table.own_says(replica("b", 6)), [order(Order::Promote)]);
+    // It had been promoted before, in that term.
+    assert_eq!(table.own_says(replica("b", 6)), [promote(8)]);
 }
 
 #[test]
@@ -306,7 +335,7 @@ fn a_promotion_in_doubt_is_fenced() {
     let mut table = Table::new();
     table.own_says(fenced(5));
     table.leads();
-    assert_eq!(table.own_says(fenced(5)), [order(Order::Promote)]);
+    assert_eq!(table.own_says(fenced(5)), [promote(7)]);
     let actions = table.on(Event::Done(Err("no answer".into())));
     let fence = order(Order::Fence(Clients::Cut));
     assert_eq!(actions, [Action::Resign(None), fence]);

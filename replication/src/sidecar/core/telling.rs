@@ -27,7 +27,7 @@ impl Core {
             redis: self.config.server.address.clone(),
             up: self.own.latest().is_some(),
             serving: self.serving(),
-            lineage: self.lineage,
+            lineage: self.own_term(),
             leaving: self.leaving,
         };
         if self.card.as_ref() != Some(&card) {
@@ -39,10 +39,29 @@ impl Core {
         if let Some(primary) = &view.primary {
             self.last_primary = Some(primary.clone());
         }
+        if view.primary.is_some() && self.kept.is_none() {
+            self.unserved_since = self.now;
+            self.gave_way = None;
+            self.doubt = None;
+        }
         if self.view != view {
             self.view = view.clone();
             self.out.push(Action::Publish(view));
         }
+    }
+
+    /// The term of the own dataset's passport, as far as it is known.
+    fn own_term(&self) -> Term {
+        let own = self.own.latest().and_then(|own| own.papers.passport());
+        own.map_or(Term(0), |passport| passport.term)
+    }
+
+    /// What an operator must look at before the own server can lead, if anything.
+    pub(crate) fn trouble(&self) -> Option<String> {
+        if let Some(group) = &self.shunned {
+            return Some(format!("its dataset is of another group, {group:?}"));
+        }
+        self.doubt.clone()
     }
 
     pub(super) fn serving(&self) -> Option<Term> {

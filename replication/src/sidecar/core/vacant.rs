@@ -57,7 +57,8 @@ impl Core {
             }
             Some(Ok(own)) => own,
         };
-        if own.is_primary() && self.fence_unled(&own) {
+        // While it loads it accepts no writes, and shows neither its keys nor whose they are.
+        if own.is_primary() && !own.loading && self.fence_unled(&own) {
             return;
         }
         if self.leaving {
@@ -67,9 +68,8 @@ impl Core {
         if !surveyed || !knows_all || !self.surveyed_for_data(&own, since) {
             return;
         }
-        self.inherit_lineage(&own, since);
         match self.fitness(&own, since) {
-            Ok(()) => self.stand(rank::candidate(&own, self.lineage)),
+            Ok(()) => self.stand(rank::candidate(&self.dataset(&own))),
             Err(why) => self.withdraw(None, &why),
         }
         self.detach(&own);
@@ -88,7 +88,7 @@ impl Core {
             Link::Down => !of.is_nowhere(),
             Link::Syncing => self.is_empty_at(of),
         };
-        if must && own.has_data() && self.may_order() {
+        if must && !self.is_blank(own) && self.may_order() {
             self.explain("follow nobody", format!("its primary at {of} is gone"));
             self.give_order(Order::Fence(Clients::Keep));
         }
@@ -99,7 +99,7 @@ impl Core {
     }
 
     fn is_empty_at(&self, address: &Address) -> bool {
-        let is_empty = |theirs: &Inspection| !theirs.has_data() && !theirs.loading;
+        let is_empty = |theirs: &Inspection| self.is_blank(theirs) && !theirs.loading;
         let answer = self.latest_at(address);
         answer.is_some_and(|answer| answer.as_ref().is_ok_and(is_empty))
     }
@@ -107,7 +107,7 @@ impl Core {
     /// What the server at this address said, or that it did not answer, since nobody led.
     fn latest_at(&self, address: &Address) -> Option<&Result<Inspection, String>> {
         let mut members = self.members.values();
-        let member = members.find(|member| member.card.redis == *address)?;
+        let member = members.find(|member| member.address == *address)?;
         member.respondent.answered_since(self.unled_since)
     }
 
@@ -135,7 +135,7 @@ impl Core {
     }
 
     /// Why this server should not stand, if so.
-    fn fitness(&self, own: &Inspection, since: Instant) -> Result<(), String> {
+    fn fitness(&mut self, own: &Inspection, since: Instant) -> Result<(), String> {
         own.fit()?;
         if let Some((node, theirs)) = self.who_is_ahead(own, since, Offsets::Moving) {
             return Err(format!(
@@ -156,9 +156,9 @@ impl Core {
                 "the server of {name} is primary and this one was deposed"
             ));
         }
-        match self.who_has_data(own, since) {
-            Some(name) => Err(format!("the own server is empty and that of {name} is not")),
-            None => Ok(()),
+        if let Some(name) = self.who_has_data(own, since) {
+            return Err(format!("the own server is empty and that of {name} is not"));
         }
+        self.undecided(own).map_or(Ok(()), Err)
     }
 }

@@ -5,10 +5,11 @@ use std::{
     time::Duration,
 };
 
-use bellwether_election::NodeId;
+use bellwether_election::{Leadership, NodeId};
 use uuid::Uuid;
 
 use super::{
+    data::GROUP,
     election::Seat,
     message::{Task, Work},
     server::{Server, address_of, node_at},
@@ -16,6 +17,7 @@ use super::{
 };
 use crate::{
     Server as Named, View,
+    passport::Issue,
     sidecar::{
         SidecarConfig,
         core::{Action, Core, Event, Order, Who},
@@ -41,6 +43,14 @@ pub(super) struct Agent {
     pub(super) handed_over: Option<NodeId>,
     /// When the switchovers began that have not ended.
     pub(super) switchovers: Vec<Time>,
+    /// When it last knew of a primary that serves, or began.
+    pub(super) unserved_since: Time,
+    /// When it first gave way to whom it cannot see, since nobody serves.
+    pub(super) gave_way: Option<Time>,
+    /// In which run it last heard that its server was in step with the primary, and when.
+    pub(super) in_step: Option<(u64, Time)>,
+    /// What its server's passport has to be later than, when it serves.
+    pub(super) exceeds: Option<Issue>,
     /// What happened while it was stopped.
     pub(super) inbox: Vec<Event>,
     pub(super) tasks: HashMap<u64, Task>,
@@ -74,13 +84,18 @@ impl World {
     pub(super) fn start_agent(&mut self, node: usize) {
         self.number += 1;
         let life = self.number;
-        let mut config = SidecarConfig::new(Named {
+        let server = Named {
             name: name_of(node),
             address: address_of(node),
-        });
+        };
+        let mut config = SidecarConfig::new(GROUP, server);
+        config.form_timeout = Duration::from_micros(self.plan.form_timeout);
         config.probe_interval = Duration::from_millis(self.plan.probe_ms);
         let mut core = Core::new(config, self.local(node, self.now));
         core.flaw = self.flaw;
+        if self.plan.unseen {
+            core.await_members();
+        }
         let id = NodeId {
             member: name_of(node),
             incarnation: Uuid::from_u128(u128::from(life)),
@@ -99,6 +114,10 @@ impl World {
             followed: None,
             handed_over: None,
             switchovers: Vec::new(),
+            unserved_since: self.now,
+            gave_way: None,
+            in_step: None,
+            exceeds: None,
             inbox: Vec::new(),
             tasks: HashMap::new(),
             watches: false,
@@ -107,6 +126,21 @@ impl World {
         self.ledger.agent_started(node);
         self.step(node, life, Event::Tick);
         self.relink(node, false);
+        if self.plan.unseen {
+            let delay = self.delay();
+            self.after(delay, Happening::List { node, life });
+        }
+    }
+
+    /// Discovery tells where all servers are, the own one included.
+    pub(super) fn list(&mut self, node: usize, life: u64) {
+        if self.agent(node, life).is_none() {
+            return;
+        }
+        let all = 0..self.nodes.len();
+        let members = all.map(|node| (name_of(node), address_of(node))).collect();
+        self.ledger.listed(node);
+        self.step(node, life, Event::Members(members));
     }
 
     pub(super) fn end_agent(&mut self, node: usize) {
@@ -175,6 +209,10 @@ impl World {
             trace_event(self.now, node, &event);
         }
         let actions = agent.core.step(local, event);
+        if agent.knows_who_serves(node) {
+            agent.unserved_since = self.now;
+            agent.gave_way = None;
+        }
         let wake = agent
             .core
             .wake_at()
@@ -206,6 +244,12 @@ impl World {
             Action::Campaign(rank) => self.campaign(node, rank),
             Action::Resign(successor) => {
                 if let Some(agent) = &mut self.nodes[node].agent {
+                    if successor
+                        .as_ref()
+                        .is_some_and(|node| node.incarnation.is_nil())
+                    {
+                        agent.gave_way.get_or_insert(self.now);
+                    }
                     agent.handed_over = successor.clone().filter(|_| agent.seat.leads());
                 }
                 self.resign(node, successor);
@@ -221,6 +265,7 @@ impl World {
             }
             Action::Order(order) => {
                 self.check_lease(node, &order);
+                self.check_passport(node, &order);
                 if let Order::Follow(address) = &order {
                     self.check_following(node, node_at(address).expect("a node"));
                 }
@@ -233,6 +278,21 @@ impl World {
             Action::Publish(view) => self.publish(node, view),
             Action::Explain(_) | Action::Left => {}
             Action::SwitchoverEnded(result) => self.switchover_ended(node, result),
+        }
+    }
+}
+
+impl Agent {
+    fn knows_who_serves(&self, node: usize) -> bool {
+        let shown = self.view.primary.as_ref().and_then(|p| node_at(&p.address));
+        match &self.seat.told {
+            Leadership::Vacant => false,
+            Leadership::Following { .. } => self.seat.told_serving,
+            // What is shown without an end is only kept until another serves.
+            Leadership::Leading { until, .. } => {
+                let serves = until.is_none() || self.view.until.is_some();
+                shown == Some(node) && serves && !self.seat.resigned
+            }
         }
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{
     agent::Agent,
+    data::Data,
     ledger::Pace,
     message::Message,
     network::Path,
@@ -63,7 +64,9 @@ impl World {
         // An order that was late may run whenever it likes: a fence follows it.
         let late = now - message.sent > 100 * MS;
         if !late {
+            self.check_waited(node);
             for other in (0..self.nodes.len()).filter(|other| *other != node) {
+                self.check_order(node, other, message.sent);
                 self.check_rival(node, other);
             }
         }
@@ -85,7 +88,9 @@ impl World {
         let settled = theirs.changed <= long_ago;
         let (who, them) = (name_of(node), name_of(other));
         let (here, there) = (ours.data.position(), theirs.data.position());
-        let empty_over_data = !ours.data.has_data() && theirs.data.has_data();
+        let relation = there.relation(&here);
+        let blank_over_data =
+            ours.data.is_blank() && !theirs.data.is_blank() && !theirs.data.is_foreign();
         // The one that served last is fenced at once, others when they are noticed.
         let agent = self.nodes[node].agent.as_ref();
         let served_last = agent.is_some_and(|agent| agent.last_primary == Some(other));
@@ -94,13 +99,15 @@ impl World {
             .saturating_sub(if served_last { KNOWN } else { ROGUE });
         let rogue = theirs.primary
             && !theirs.plain
+            && !theirs.data.is_foreign()
             && theirs.role_since.max(theirs.process_since) <= noticed
             && self
                 .network
                 .reached_since(Path::Orders, node, other, noticed)
             && !self.led_of_late(other);
-        let ahead = there.relation(&here) == Relation::Ahead
-            && ours.data.has_data() <= theirs.data.has_data();
+        let ahead = relation == Relation::Ahead
+            && !theirs.data.is_blank()
+            && self.waits_for_the_unseen(node);
         let stands =
             self.stands_since(node, other, 200 * MS) && theirs.is_whole() && theirs.priority > 0;
         let heard = self.ledger.heard[node][other].as_ref();
@@ -115,7 +122,7 @@ impl World {
             self.violate(format!(
                 "{who} at {here} does not wait for the writes of {them} at {there}"
             ));
-        } else if empty_over_data && settled {
+        } else if blank_over_data && settled {
             self.violate(format!("{who} is promoted empty although {them} has data"));
         } else if rogue {
             self.violate(format!(
@@ -131,13 +138,14 @@ impl World {
     pub(super) fn check_lease(&mut self, node: usize, order: &Order) {
         let local = self.local(node, self.now);
         let agent = self.nodes[node].agent.as_ref().expect("it acts");
-        if *order == Order::Promote && !agent.seat.may_lead_at(local) {
+        let promotes = matches!(order, Order::Promote(_));
+        if promotes && !agent.seat.may_lead_at(local) {
             self.violate(format!("{} promotes without leading", name_of(node)));
         }
         self.nodes[node]
             .promotions
             .retain(|at| at + PING_PONG > self.now);
-        if *order == Order::Promote {
+        if promotes {
             self.nodes[node].promotions.push(self.now);
         }
         let often = self.nodes[node].promotions.len();
@@ -183,7 +191,7 @@ impl World {
 
     /// Whether the agents of the two have been connected for this long, and the other one takes
     /// part.
-    fn stands_since(&self, node: usize, other: usize, time: Time) -> bool {
+    pub(super) fn stands_since(&self, node: usize, other: usize, time: Time) -> bool {
         let agent = self.nodes[other].agent.as_ref();
         let since = self.now.saturating_sub(time);
         self.mesh.connected_since(node, other, since)
@@ -198,6 +206,10 @@ impl World {
 
     /// An agent has its server copy another.
     pub(super) fn check_following(&mut self, node: usize, of: usize) {
+        if self.is_apart(of) {
+            let (who, of) = (name_of(node), name_of(of));
+            return self.violate(format!("{who} follows {of}, which is not ours"));
+        }
         let agent = self.nodes[node].agent.as_mut().expect("it acts");
         agent.followed = Some(of);
         let ours = &self.nodes[node].server.data;
@@ -205,9 +217,9 @@ impl World {
         let drops = theirs.is_some_and(|(at, theirs)| {
             let relation = theirs.position.relation(&ours.position());
             let fresh = at + 50 * MS > self.now;
-            fresh && theirs.keys == 0 && !matches!(relation, Relation::Same | Relation::Ahead)
+            fresh && theirs.is_blank() && !matches!(relation, Relation::Same | Relation::Ahead)
         });
-        if drops && ours.has_data() {
+        if drops && !ours.is_blank() {
             self.violate(format!(
                 "{} turns data to the empty {}",
                 name_of(node),
@@ -217,10 +229,14 @@ impl World {
     }
 
     /// A server is about to drop its dataset for a copy of another's.
-    pub(super) fn check_overwriting(&mut self, node: usize, of: usize, empty: bool) {
+    pub(super) fn check_overwriting(&mut self, node: usize, of: usize, copy: &Data) {
         let server = &self.nodes[node].server;
-        let empty = empty && !self.nodes[of].server.data.has_data();
-        if !empty || !server.data.has_data() || self.plan.plain {
+        if server.data.is_foreign() && self.is_apart(node) {
+            let (who, of) = (name_of(node), name_of(of));
+            return self.violate(format!("{who} drops what is not ours for {of}"));
+        }
+        let empty = copy.is_blank() && self.nodes[of].server.data.is_blank();
+        if !empty || server.data.is_blank() || self.plan.plain {
             return;
         }
         let since = server.process_since;
@@ -256,6 +272,9 @@ impl World {
                 "{} serves although its server is no primary",
                 name_of(node)
             ));
+        }
+        if begins {
+            self.check_stamped(node);
         }
     }
 
@@ -356,20 +375,32 @@ impl World {
         let all = 0..self.nodes.len();
         let primaries: Vec<usize> = all
             .clone()
-            .filter(|n| self.nodes[*n].server.primary)
+            .filter(|n| self.nodes[*n].server.primary && !self.nodes[*n].server.data.is_foreign())
             .collect();
         let [primary] = primaries[..] else {
             let only_lame = |node: usize| {
                 let server = &self.nodes[node].server;
-                !server.data.has_data() || server.priority == 0
+                !server.data.has_data() || server.priority == 0 || server.data.is_foreign()
             };
             if primaries.is_empty() && all.clone().all(only_lame) && self.plan.lame.is_some() {
                 return Ok(());
             }
             return Err(format!("primaries: {primaries:?}"));
         };
+        if self.nodes[primary]
+            .server
+            .data
+            .papers()
+            .passport()
+            .is_none()
+        {
+            return Err("the primary has no passport".to_owned());
+        }
         for node in all {
             let (name, server) = (name_of(node), &self.nodes[node].server);
+            if server.data.is_foreign() {
+                continue;
+            }
             if node != primary && (server.of != Some(primary) || server.link != Link::Up) {
                 let of = server.of.map(name_of);
                 return Err(format!("{name} follows {of:?}, link {:?}", server.link));

@@ -10,6 +10,8 @@ use super::world::{Happening, MS, SECOND, Time, World, name_of};
 
 /// How long a leader may act after its last renewal, in worlds with leases.
 pub(super) const LEASE: Time = 700 * MS;
+/// When another may take the lease of one who is not heard: clocks drift.
+const EXPIRY: Time = LEASE * 6 / 5;
 /// When a vote no longer waits for those who have not spoken.
 const VOTE_TIMEOUT: Time = 500 * MS;
 /// How long a named successor has the right of way.
@@ -65,6 +67,10 @@ pub(super) struct Seat {
     pub(super) handover: Option<Handover>,
     pub(super) telling: bool,
     pub(super) told: Leadership,
+    /// Whether that says that the leader's server is a primary.
+    pub(super) told_serving: bool,
+    /// Whether the application has resigned since.
+    pub(super) resigned: bool,
     pub(super) telling_peers: bool,
     pub(super) told_peers: BTreeMap<NodeId, Peer>,
 }
@@ -90,6 +96,8 @@ impl Seat {
             handover: None,
             telling: false,
             told: Leadership::Vacant,
+            told_serving: false,
+            resigned: false,
             telling_peers: false,
             told_peers: BTreeMap::new(),
         }
@@ -146,14 +154,17 @@ impl World {
         let led = self.seat(node).leads();
         if led {
             self.become_vacant(node);
+            self.leased_until = self.now;
         }
         let connected = successor.filter(|successor| {
             (0..self.nodes.len()).any(|other| {
                 let agent = self.nodes[other].agent.as_ref();
-                agent.is_some_and(|agent| agent.id == *successor) && self.mesh.connects(node, other)
+                agent.is_some_and(|agent| is_called(&agent.id, successor))
+                    && self.mesh.connects(node, other)
             })
         });
         let seat = self.seat(node);
+        seat.resigned = true;
         seat.candidacy = None;
         seat.spoke |= seat.role == Role::Vacant;
         if led {
@@ -225,6 +236,7 @@ impl World {
                 && self.has_quorum(node)
             {
                 self.seat(node).renewed = self.now;
+                self.leased_until = self.now + EXPIRY;
                 self.tell(node);
             }
         }
@@ -232,6 +244,9 @@ impl World {
     }
 
     fn has_quorum(&self, node: usize) -> bool {
+        if self.plan.unseen {
+            return self.network.keeper[node];
+        }
         let linked = (0..self.nodes.len()).filter(|other| self.mesh.connects(node, *other));
         !self.plan.quorum || (linked.count() + 1) * 2 > self.nodes.len()
     }
@@ -246,7 +261,11 @@ impl World {
 
     fn settle(&mut self, group: &[usize]) {
         let now = self.now;
-        if self.plan.quorum && group.len() * 2 <= self.nodes.len() {
+        if group.is_empty() {
+            return;
+        }
+        let cut = self.plan.unseen && !self.network.keeper[group[0]];
+        if cut || self.plan.quorum && group.len() * 2 <= self.nodes.len() {
             for &node in group {
                 let since = *self.seat(node).minority_since.get_or_insert(now);
                 if self.runs(node) && now >= since + LEASE && self.seat(node).role != Role::Vacant {
@@ -346,6 +365,9 @@ impl World {
         if self.hand_over(group) {
             return;
         }
+        if self.plan.unseen && (self.now < self.leased_until || self.take_at_once(group)) {
+            return;
+        }
         for &node in group {
             if self.runs(node) && self.seat(node).role != Role::Vacant {
                 self.become_vacant(node);
@@ -356,7 +378,7 @@ impl World {
             let seat = self.seat(*node);
             seat.role == Role::Vacant && (seat.spoke || now >= seat.since + VOTE_TIMEOUT)
         });
-        let missing = group.len() < self.nodes.len();
+        let missing = !self.plan.unseen && group.len() < self.nodes.len();
         let forming = missing
             && group
                 .iter()
@@ -377,6 +399,26 @@ impl World {
         }
     }
 
+    /// Where candidates race, any of them may lead, with or without a vacancy before; true if one
+    /// does.
+    fn take_at_once(&mut self, group: &[usize]) -> bool {
+        let stands = |node: &usize| self.runs(*node) && self.stands(*node);
+        let candidates: Vec<usize> = group.iter().copied().filter(stands).collect();
+        if candidates.is_empty() || self.rng.u8(..4) == 0 {
+            return false;
+        }
+        let winner = candidates[self.rng.usize(..candidates.len())];
+        let term = self.highest(group).next();
+        self.lead(winner, term);
+        self.decide_soon();
+        true
+    }
+
+    fn stands(&self, node: usize) -> bool {
+        let agent = self.nodes[node].agent.as_ref();
+        agent.is_some_and(|agent| agent.seat.candidacy.is_some())
+    }
+
     /// A resigned leader's successor leads at once, without a vacancy; true while it may.
     fn hand_over(&mut self, group: &[usize]) -> bool {
         let now = self.now;
@@ -388,7 +430,7 @@ impl World {
                 self.nodes[*other]
                     .agent
                     .as_ref()
-                    .is_some_and(|agent| agent.id == successor)
+                    .is_some_and(|agent| is_called(&agent.id, &successor))
             });
             match found {
                 Some(found) if now < until => {
@@ -413,6 +455,7 @@ impl World {
         seat.highest = term;
         seat.renewed = now;
         seat.handover = None;
+        self.leased_until = now + EXPIRY;
         self.take_role(node, Role::Leading(term));
     }
 
@@ -430,4 +473,9 @@ impl World {
         self.tell(node);
         self.tell_peers_of(node);
     }
+}
+
+/// Whether this is the member that was named, perhaps without its incarnation.
+fn is_called(node: &NodeId, named: &NodeId) -> bool {
+    node == named || named.incarnation.is_nil() && node.member == named.member
 }

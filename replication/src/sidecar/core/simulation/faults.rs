@@ -3,9 +3,10 @@
 use fastrand::Rng;
 
 use super::{
+    data::{Data, Entry},
     election::Vote,
     network::Path,
-    server::{Data, Process, Server},
+    server::{Process, Server},
     world::{Happening, MS, Node, SECOND, Time, World, name_of},
 };
 use crate::sidecar::core::Event;
@@ -18,6 +19,8 @@ enum Weather {
     Crashes,
     Stops,
     Cuts,
+    /// Everything restarts, and users empty what they can.
+    Blackouts,
     Everything,
 }
 
@@ -32,6 +35,14 @@ pub(super) struct Plan {
     pub(super) quorum: bool,
     /// Servers are restarted as writable primaries too.
     pub(super) plain: bool,
+    /// Candidates race, and know of each other by discovery alone.
+    pub(super) unseen: bool,
+    /// How long members are waited for.
+    pub(super) form_timeout: Time,
+    /// What most servers keep when they are restarted.
+    kept: Kept,
+    /// Whose server has a dataset of another group.
+    foreign: Option<usize>,
     /// The servers start with data from before.
     old_data: bool,
     pub(super) probe_ms: u64,
@@ -51,18 +62,25 @@ pub(super) struct Plan {
 impl Plan {
     pub(super) fn draw(rng: &mut Rng) -> Self {
         let nodes = rng.usize(2..=5);
-        let weather = match rng.u8(..10) {
+        let weather = match rng.u8(..13) {
             0 | 1 => Weather::Planned,
             2 | 3 => Weather::Crashes,
             4 | 5 => Weather::Stops,
             6 | 7 => Weather::Cuts,
+            8..=10 => Weather::Blackouts,
             _ => Weather::Everything,
         };
+        let unseen = rng.u8(..3) == 0;
+        let some = |rng: &mut Rng| (nodes > 2 && rng.u8(..8) == 0).then(|| rng.usize(..nodes));
         Self {
             nodes,
             weather,
-            lease: rng.bool(),
-            quorum: nodes > 2 && rng.u8(..4) == 0,
+            unseen,
+            form_timeout: rng.u64(500 * MS..2 * SECOND),
+            kept: [Kept::Nothing, Kept::Writes, Kept::Writes, Kept::Snapshot][rng.usize(..4)],
+            foreign: some(rng),
+            lease: unseen || rng.bool(),
+            quorum: nodes > 2 && !unseen && rng.u8(..4) == 0,
             plain: weather == Weather::Crashes && rng.u8(..3) == 0,
             old_data: rng.u8(..4) == 0,
             probe_ms: 100 * rng.u64(1..=2),
@@ -72,7 +90,7 @@ impl Plan {
             troubled: rng.u64(2 * SECOND..5 * SECOND),
             faults: rng.usize(2..14),
             slowness: rng.u64(2 * MS..90 * MS),
-            lame: (nodes > 2 && rng.u8(..8) == 0).then(|| rng.usize(..nodes)),
+            lame: some(rng),
         }
     }
 
@@ -125,6 +143,8 @@ pub(super) enum Fault {
         anywhere: usize,
     },
     Leave(usize),
+    /// A user of the primary removes all keys, or the passport with all functions.
+    Flush(Entry),
     /// All is repaired.
     End,
 }
@@ -138,7 +158,11 @@ impl World {
             if self.plan.old_data && self.rng.u8(..3) > 0 {
                 data = Data::empty(history);
                 let length = self.rng.u32(1..20);
-                data.log = (1..=length).map(|write| u32::MAX - write).collect();
+                let old = |write| Entry::Write(u32::MAX - write);
+                data.log = (1..=length).map(old).collect();
+            }
+            if self.plan.foreign == Some(node) {
+                data = Data::foreign(self.fresh());
             }
             let run = self.fresh();
             self.add_node(Server::started(run, data, 0));
@@ -169,7 +193,7 @@ impl World {
 
     /// Something goes wrong somewhere; every other time where it hurts most.
     fn strike(&mut self) {
-        use Weather::{Crashes, Cuts, Everything, Planned, Stops};
+        use Weather::{Blackouts, Crashes, Cuts, Everything, Planned, Stops};
         let leader = self.leader().filter(|_| self.rng.bool());
         let node = leader.unwrap_or_else(|| self.rng.usize(..self.plan.nodes));
         let kinds: &[u8] = match self.plan.weather {
@@ -177,7 +201,8 @@ impl World {
             Crashes => &[0, 2, 2, 3, 4, 11, 12],
             Stops => &[0, 5, 6, 7, 8],
             Cuts => &[0, 9, 9, 10, 13],
-            Everything => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13],
+            Blackouts => &[0, 2, 3, 4, 14, 14, 15, 16, 17, 17],
+            Everything => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17],
         };
         let kind = kinds[self.rng.usize(..kinds.len())];
         let short = self.rng.u64(20 * MS..600 * MS);
@@ -225,6 +250,10 @@ impl World {
                 vec![(0, Fault::KillServer(node)), (at_once, self.restart(node))]
             }
             12 => self.amnesia(node, span),
+            14 => self.blackout(span),
+            15 => vec![(0, Fault::Flush(Entry::Flush))],
+            16 => vec![(0, Fault::Flush(Entry::FlushFunctions))],
+            17 => self.left_behind(node),
             13 => {
                 let deaf = |open| Fault::Isolate {
                     nodes: 1 << node,
@@ -291,9 +320,53 @@ impl World {
         faults
     }
 
+    /// Every process is gone, at once or one after the other, the leader last or when it happens; and
+    /// they come back together or when they like.
+    fn blackout(&mut self, span: Time) -> Vec<(Time, Fault)> {
+        let mut faults = Vec::new();
+        let last = self.leader().filter(|_| self.rng.bool());
+        let gradual = self.rng.bool();
+        let apart = [200 * MS, 2 * SECOND][self.rng.usize(..2)];
+        for node in 0..self.plan.nodes {
+            let end = match gradual {
+                true if last == Some(node) => span,
+                true => self.rng.u64(..span),
+                false => 0,
+            };
+            faults.push((end, Fault::KillServer(node)));
+            faults.push((end, Fault::KillAgent(node)));
+            let back = span + self.rng.u64(MS..apart);
+            faults.push((back, self.restart(node)));
+            faults.push((back + self.rng.u64(..300 * MS), Fault::StartAgent(node)));
+        }
+        faults
+    }
+
+    /// A node misses what happens before everything is gone, and all come back together.
+    fn left_behind(&mut self, stale: usize) -> Vec<(Time, Fault)> {
+        let mut faults = vec![(0, Fault::KillServer(stale)), (0, Fault::KillAgent(stale))];
+        if self.rng.bool() {
+            faults.push((300 * MS, Fault::Flush(Entry::Flush)));
+        }
+        let end = self.rng.u64(500 * MS..SECOND);
+        for node in 0..self.plan.nodes {
+            let back = end + self.rng.u64(10 * MS..100 * MS);
+            faults.extend([
+                (end, Fault::KillServer(node)),
+                (end, Fault::KillAgent(node)),
+                (back, self.restart(node)),
+                (back + self.rng.u64(..100 * MS), Fault::StartAgent(node)),
+            ]);
+        }
+        faults
+    }
+
     fn restart(&mut self, node: usize) -> Fault {
-        let kept = [Kept::Nothing, Kept::Nothing, Kept::Writes, Kept::Snapshot];
-        let kept = kept[self.rng.usize(..4)];
+        let kept = [Kept::Nothing, self.plan.kept, Kept::Writes, Kept::Snapshot];
+        let kept = match self.plan.weather {
+            Weather::Blackouts => self.plan.kept,
+            _ => kept[self.rng.usize(..4)],
+        };
         let plain = self.plan.plain && self.rng.bool();
         Fault::StartServer { node, kept, plain }
     }
@@ -335,6 +408,7 @@ impl World {
             }
             Fault::Switchover { to, anywhere } => self.switch_over(to, anywhere),
             Fault::Leave(node) => self.leave(node),
+            Fault::Flush(entry) => self.flush(entry),
             Fault::End => self.heal(),
         }
     }
@@ -364,6 +438,9 @@ impl World {
         self.note(|_| format!("cut {nodes:05b} open: {open}, all: {all}"));
         let side = |node: usize| nodes >> node & 1;
         let now = self.now;
+        for node in (0..self.nodes.len()).filter(|node| all && side(*node) == 1) {
+            self.network.keeper[node] = open;
+        }
         for a in 0..self.nodes.len() {
             for b in 0..a {
                 if side(a) != side(b) {
@@ -419,19 +496,35 @@ impl World {
         }
     }
 
+    fn flush(&mut self, entry: Entry) {
+        let now = self.now;
+        let primary =
+            (0..self.nodes.len()).find(|node| self.nodes[*node].server.accepts_writes(now));
+        if let Some(node) = primary.filter(|node| !self.nodes[*node].server.data.is_foreign()) {
+            self.note(|_| format!("{} gets {entry:?}", name_of(node)));
+            self.nodes[node].server.write(entry, now);
+            self.replicas_notice(node);
+        }
+    }
+
     fn heal(&mut self) {
         self.note(|_| "all is repaired".to_owned());
         for a in 0..self.nodes.len() {
             for b in 0..a {
                 let now = self.now;
                 self.network.set_all(a, b, true, now);
+                self.network.keeper.fill(true);
                 self.relink_pair(a, b, false);
             }
         }
         for node in 0..self.nodes.len() {
             self.continue_server(node);
             self.continue_agent(node);
-            self.boot(node, Kept::Snapshot, false);
+            let kept = match self.plan.weather {
+                Weather::Blackouts => self.plan.kept,
+                _ => Kept::Snapshot,
+            };
+            self.boot(node, kept, false);
             let leaving = self.nodes[node]
                 .agent
                 .as_ref()

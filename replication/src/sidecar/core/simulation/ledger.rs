@@ -1,6 +1,9 @@
 //! What is remembered of a world in order to judge it.
 
-use super::world::{SECOND, Time};
+use super::{
+    data::Entry,
+    world::{SECOND, Time},
+};
 use crate::{Inspection, sidecar::core::Action};
 
 /// What a client was told about a write.
@@ -63,6 +66,11 @@ impl Ledger {
         self.met[b][a] = true;
     }
 
+    /// The agent was told of all others.
+    pub(super) fn listed(&mut self, node: usize) {
+        self.met[node].fill(true);
+    }
+
     pub(super) fn heard(&mut self, node: usize, of: usize, said: &Inspection, now: Time) {
         self.heard[node][of] = Some((now, said.clone()));
     }
@@ -84,10 +92,12 @@ impl Ledger {
     }
 
     /// Acknowledged writes without excuse that are not in `log`.
-    pub(super) fn missing(&self, log: &[u32]) -> Vec<usize> {
+    pub(super) fn missing(&self, log: &[Entry]) -> Vec<usize> {
         let mut there = vec![false; self.writes.len()];
-        for write in log {
-            if let Some(there) = there.get_mut(*write as usize) {
+        for entry in log {
+            if let Entry::Write(write) = entry
+                && let Some(there) = there.get_mut(*write as usize)
+            {
                 *there = true;
             }
         }

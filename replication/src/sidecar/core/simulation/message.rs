@@ -1,14 +1,14 @@
 //! Questions and orders on their way to servers, and the answers.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
 use super::{
     network::Path,
-    server::{Process, node_at},
+    server::{Process, address_of, node_at},
     world::{Happening, MS, Time, World, name_of},
 };
 use crate::{
-    Clients, Inspection,
+    Address, Clients, Inspection,
     sidecar::core::{Event, Order, Who},
 };
 
@@ -94,7 +94,10 @@ impl World {
     pub(super) fn handle(&mut self, message: &Message) {
         let (from, to, task) = (message.from, message.to, message.task);
         let outcome = match &message.work {
-            Work::Inspect => Outcome::Said(Box::new(self.nodes[to].server.inspection())),
+            Work::Inspect => {
+                let attached = self.attached_to(to);
+                Outcome::Said(Box::new(self.nodes[to].server.inspection(attached)))
+            }
             Work::Fence => self.fence(from, to),
             Work::Obey(order) => match self.obey(message, order) {
                 Ok(()) => Outcome::Done,
@@ -118,7 +121,19 @@ impl World {
         self.after(delay, reply);
     }
 
+    /// Where the replicas are that the server knows of.
+    fn attached_to(&self, primary: usize) -> BTreeSet<Address> {
+        let server = &self.nodes[primary].server;
+        let others = self.nodes.iter().enumerate();
+        let attached = others.filter(|(node, other)| {
+            let dead = other.server.process == Process::Dead;
+            *node != primary && !dead && other.server.is_in_step_with(server)
+        });
+        attached.map(|(node, _)| address_of(node)).collect()
+    }
+
     pub(super) fn fence(&mut self, from: usize, to: usize) -> Outcome {
+        self.check_fence(from, to);
         let now = self.now;
         let agent = self.nodes[to].agent.as_ref();
         let led = agent.is_some_and(|agent| agent.seat.leads());
@@ -157,14 +172,22 @@ impl World {
     pub(super) fn obey(&mut self, message: &Message, order: &Order) -> Result<(), String> {
         let (node, now) = (message.to, self.now);
         let was_primary = self.nodes[node].server.primary;
-        if *order == Order::Promote && !was_primary && !self.nodes[node].server.loading {
+        if matches!(order, Order::Promote(_)) && !was_primary && !self.nodes[node].server.loading {
             self.check_promotion(message);
         }
         self.number += 1;
         let fresh = self.number;
+        let half_way = matches!(order, Order::Promote(_)) && self.mishap(40);
         let server = &mut self.nodes[node].server;
         let stamp = server.stamp;
-        server.obey(order, fresh, now)?;
+        let refused =
+            matches!(order, Order::Promote(passport) if server.data.issue() >= passport.issue());
+        if half_way && !server.loading && !refused {
+            // Redis is a primary then, and nobody knows whether it is.
+            server.promote(fresh, now);
+        } else {
+            server.obey(order, fresh, now)?;
+        }
         let moved = server.stamp != stamp;
         if matches!(order, Order::Follow(_)) {
             server.fenced_by = None;
@@ -172,6 +195,11 @@ impl World {
         self.note(|_| format!("{} server obeys {order:?}", name_of(node)));
         if moved {
             self.connect_soon(node);
+        } else if matches!(order, Order::Promote(_) | Order::Stamp(_)) {
+            self.replicas_notice(node);
+        }
+        if half_way {
+            return Err("connection lost".into());
         }
         Ok(())
     }
@@ -190,6 +218,9 @@ impl World {
         };
         let event = match task {
             Task::Ask { who, asked } => {
+                if let (Who::Own, Outcome::Said(said)) = (&who, &outcome) {
+                    self.note_in_step(node, said);
+                }
                 if let (Who::Member { address, .. }, Outcome::Said(said)) = (&who, &outcome) {
                     let of = node_at(address).expect("a node");
                     self.ledger.heard(node, of, said, self.now);
@@ -199,7 +230,11 @@ impl World {
                     Outcome::Failed(error) => Err(error),
                     Outcome::Done => unreachable!("a question was asked"),
                 };
-                Event::Answer { who, asked, answer }
+                Event::Answer {
+                    who,
+                    asked,
+                    answer: Box::new(answer),
+                }
             }
             Task::Order => Event::Done(result(outcome)),
             Task::Fence { member } => Event::Fenced {

@@ -6,12 +6,14 @@
 
 mod agent;
 mod checks;
+mod data;
 mod election;
 mod faults;
 mod ledger;
 mod mesh;
 mod message;
 mod network;
+mod passports;
 mod server;
 mod servers;
 mod tell;
@@ -143,4 +145,39 @@ fn ignoring_the_end_of_a_lease_is_found() {
 #[test]
 fn ignoring_a_deposition_is_found() {
     finds(Flaw::IgnoresDeposition, 3_000);
+}
+
+#[test]
+fn serving_without_a_passport_is_found() {
+    finds(Flaw::ForgetsPassport, 3_000);
+}
+
+#[test]
+fn a_term_that_does_not_grow_is_found() {
+    finds(Flaw::KeepsTerm, 3_000);
+}
+
+#[test]
+fn a_passport_that_is_written_once_is_found() {
+    finds(Flaw::StampsOnce, 3_000);
+}
+
+#[test]
+fn ignoring_marks_is_found() {
+    finds(Flaw::IgnoresMarks, 3_000);
+}
+
+#[test]
+fn ignoring_the_group_is_found() {
+    finds(Flaw::IgnoresGroup, 3_000);
+}
+
+#[test]
+fn ignoring_a_flush_is_found() {
+    finds(Flaw::IgnoresFlush, 3_000);
+}
+
+#[test]
+fn not_waiting_for_all_is_found() {
+    finds(Flaw::DoesNotWait, 3_000);
 }

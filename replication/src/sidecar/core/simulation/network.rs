@@ -25,6 +25,8 @@ struct Way {
 pub(super) struct Network {
     nodes: usize,
     ways: Vec<Way>,
+    /// Which nodes reach what keeps the lease.
+    pub(super) keeper: Vec<bool>,
 }
 
 impl Network {
@@ -35,7 +37,11 @@ impl Network {
                 since: 0,
             })
             .collect();
-        Self { nodes, ways }
+        Self {
+            nodes,
+            ways,
+            keeper: vec![true; nodes],
+        }
     }
 
     fn index(&self, path: Path, from: usize, to: usize) -> usize {

@@ -1,7 +1,12 @@
-//! A model of a Redis server: its dataset as a log of writes, and PSYNC's rules.
+//! A model of a Redis server: its role, its dataset, and PSYNC's rules.
 
-use super::world::Time;
-use crate::{Address, Clients, Inspection, Link, Position, Role, sidecar::core::Order};
+use std::collections::BTreeSet;
+
+use super::{
+    data::{self, Data, Entry},
+    world::Time,
+};
+use crate::{Address, Clients, Inspection, Link, Papers, Role, sidecar::core::Order};
 
 /// The first port of the model's servers; the server of node `n` listens on this plus `n`.
 const FIRST_PORT: u16 = 7000;
@@ -22,86 +27,6 @@ pub(super) enum Process {
     Running,
     Stopped,
     Dead,
-}
-
-/// A dataset and its place in a history of writes.
-#[derive(Clone, Debug)]
-pub(super) struct Data {
-    pub(super) id: u64,
-    /// The offset before the first entry of `log`; negative after a restart that kept the data and
-    /// not the offset.
-    base: i64,
-    /// Writes in order; 0 is a PING, which moves the offset and is no data.
-    pub(super) log: Vec<u32>,
-    pub(super) previous: Option<(u64, u64)>,
-}
-
-impl Data {
-    pub(super) fn empty(id: u64) -> Self {
-        Self {
-            id,
-            base: 0,
-            log: Vec::new(),
-            previous: None,
-        }
-    }
-
-    /// What was written so far under another name and from offset 0, as after loading a file that
-    /// keeps no replication id.
-    pub(super) fn renamed(mut self, id: u64) -> Self {
-        self.id = id;
-        self.base = -i64::try_from(self.log.len()).expect("short logs");
-        self.previous = None;
-        self
-    }
-
-    /// What a file holds that was written when there were `most` writes: it knows the history of
-    /// then.
-    pub(super) fn snapshot(mut self, most: usize) -> Self {
-        let least = usize::try_from(-self.base).unwrap_or(0);
-        self.log.truncate(most.max(least));
-        if let Some((id, end)) = self.previous.take()
-            && self.offset() < end
-        {
-            self.id = id;
-        }
-        self
-    }
-
-    /// The same under a new history that continues the old one.
-    pub(super) fn continued(mut self, id: u64) -> Self {
-        self.previous = Some((self.id, self.offset() + 1));
-        self.id = id;
-        self
-    }
-
-    pub(super) fn offset(&self) -> u64 {
-        let end = self.base + i64::try_from(self.log.len()).expect("short logs");
-        u64::try_from(end).expect("no offset is negative")
-    }
-
-    pub(super) fn keys(&self) -> u64 {
-        self.log.iter().filter(|write| **write != 0).count() as u64
-    }
-
-    pub(super) fn has_data(&self) -> bool {
-        self.log.iter().any(|write| *write != 0)
-    }
-
-    /// What comes after `offset`.
-    fn after(&self, offset: u64) -> &[u32] {
-        let from = i64::try_from(offset).expect("small offsets") - self.base;
-        &self.log[usize::try_from(from).expect("not before the log")..]
-    }
-
-    pub(super) fn position(&self) -> Position {
-        let name = |id: u64| format!("{id:08x}");
-        Position {
-            replication_id: name(self.id),
-            offset: self.offset(),
-            previous: self.previous.map(|(id, end)| (name(id), end)),
-        }
-    }
 }
 
 /// A replica's connection, valid while its primary keeps it.
@@ -170,7 +95,7 @@ impl Server {
             process_since: now,
             run,
             priority: 100,
-            loading: data.has_data(),
+            loading: !data.is_blank(),
             data,
             backlog: None,
             primary: false,
@@ -195,7 +120,8 @@ impl Server {
         self.process == Process::Running
     }
 
-    pub(super) fn inspection(&self) -> Inspection {
+    /// What it says of itself, to which these replicas are attached.
+    pub(super) fn inspection(&self, attached: BTreeSet<Address>) -> Inspection {
         Inspection {
             run_id: self.run.to_string(),
             role: match (self.primary, self.of) {
@@ -211,6 +137,12 @@ impl Server {
             },
             position: self.data.position(),
             keys: if self.loading { 0 } else { self.data.keys() },
+            papers: if self.loading {
+                Papers::Unknown
+            } else {
+                self.data.papers()
+            },
+            attached,
             loading: self.loading,
             priority: self.priority,
             failing_over: false,
@@ -222,12 +154,17 @@ impl Server {
         self.runs() && !self.loading && self.copy.is_none()
     }
 
+    /// Whether it gets all that `primary` writes.
+    pub(super) fn is_in_step_with(&self, primary: &Server) -> bool {
+        self.link == Link::Up && self.is_attached_to(primary)
+    }
+
     pub(super) fn accepts_writes(&self, now: Time) -> bool {
         self.runs() && self.primary && !self.loading && now >= self.paused_until
     }
 
-    pub(super) fn write(&mut self, write: u32, now: Time) {
-        self.data.log.push(write);
+    pub(super) fn write(&mut self, entry: Entry, now: Time) {
+        self.data.log.push(entry);
         self.changed = now;
     }
 
@@ -238,14 +175,22 @@ impl Server {
             Order::PauseWrites => self.paused_until = now + pause,
             Order::ResumeWrites => self.paused_until = 0,
             _ if self.loading => return Err("LOADING".into()),
-            Order::Promote => self.promote(fresh, now),
+            Order::Promote(passport) if !self.primary && self.data.issue() >= passport.issue() => {
+                return Err("it has a later passport".into());
+            }
+            Order::Promote(passport) => {
+                self.promote(fresh, now);
+                self.write(data::stamp(passport), now);
+            }
+            Order::Stamp(_) if !self.primary => return Err("READONLY".into()),
+            Order::Stamp(passport) => self.write(data::stamp(passport), now),
             Order::Follow(address) => self.follow(node_at(address), now),
             Order::Fence(_) => self.fence(Clients::Cut, now),
         }
         Ok(())
     }
 
-    fn promote(&mut self, fresh: u64, now: Time) {
+    pub(super) fn promote(&mut self, fresh: u64, now: Time) {
         self.paused_until = 0;
         if self.primary {
             return;
@@ -390,8 +335,7 @@ impl Server {
     /// The copy has been transferred: the old dataset is dropped, the new one read.
     pub(super) fn begin_loading(&mut self, now: Time) {
         self.loading = true;
-        self.data.log.clear();
-        self.data.base = 0;
+        self.data.drop_all();
         self.changed = now;
     }
 

@@ -1,6 +1,7 @@
 //! How servers live and die, and how replicas copy their primaries.
 
 use super::{
+    data::Entry,
     network::Path,
     server::{Next, Process, Server},
     world::{Happening, MS, SECOND, Time, World, name_of},
@@ -48,7 +49,7 @@ impl World {
         // A write that was sent before it stopped runs now, and is not acknowledged.
         if writable && self.rng.bool() {
             let write = self.ledger.unacknowledged();
-            self.nodes[node].server.write(write, now);
+            self.nodes[node].server.write(Entry::Write(write), now);
         }
         for message in std::mem::take(&mut self.nodes[node].queued) {
             self.handle(&message);
@@ -190,8 +191,8 @@ impl World {
             self.nodes[node].server.disconnect(now);
             return self.retry(node);
         }
-        let empty = !copy.has_data();
-        self.check_overwriting(node, of, empty);
+        let copy = copy.clone();
+        self.check_overwriting(node, of, &copy);
         let now = self.now;
         let server = &mut self.nodes[node].server;
         server.begin_loading(now);

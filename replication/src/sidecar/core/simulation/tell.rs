@@ -8,7 +8,7 @@ use super::{
     election::{LEASE, Role, Vote},
     world::{Happening, World},
 };
-use crate::sidecar::core::Event;
+use crate::{Card, sidecar::core::Event};
 
 impl World {
     pub(super) fn tell(&mut self, node: usize) {
@@ -38,6 +38,10 @@ impl World {
         };
         // Also when it is what it was before: a watch tells of a change that was undone.
         seat.told = leadership.clone();
+        seat.resigned = false;
+        let serves = |card: &[u8]| Card::decode(card).is_some_and(|card| card.serving.is_some());
+        seat.told_serving =
+            matches!(&leadership, Leadership::Following { card, .. } if serves(card));
         self.step(node, life, Event::Leadership(leadership));
     }
 
@@ -61,7 +65,7 @@ impl World {
     }
 
     pub(super) fn deliver_peers(&mut self, node: usize, life: u64) {
-        if self.agent(node, life).is_none() {
+        if self.agent(node, life).is_none() || self.plan.unseen {
             return;
         }
         let mut peers = BTreeMap::new();

@@ -10,6 +10,7 @@ use fastrand::Rng;
 
 use super::{
     agent::Agent,
+    data::Entry,
     election::Vote,
     faults::{Fault, Plan},
     ledger::Ledger,
@@ -59,6 +60,11 @@ pub(super) enum Happening {
     },
     Write,
     Vote(Vote),
+    /// Discovery tells an agent of all members.
+    List {
+        node: usize,
+        life: u64,
+    },
     Fault(Fault),
     Look,
 }
@@ -115,6 +121,8 @@ pub(super) struct World {
     pub(super) mesh: Mesh,
     pub(super) ledger: Ledger,
     pub(super) flaw: Option<Flaw>,
+    /// Until when nobody else may take the lease, in worlds where candidates race for one.
+    pub(super) leased_until: Time,
     /// Whether a vote is scheduled.
     pub(super) voting: bool,
     pub(super) violation: Option<String>,
@@ -137,6 +145,7 @@ impl World {
             rng,
             plan,
             flaw,
+            leased_until: 0,
             voting: false,
             violation: None,
             queue: BinaryHeap::new(),
@@ -188,6 +197,7 @@ impl World {
             Happening::Loaded { server, run } => self.loaded(server, run),
             Happening::Write => self.write(),
             Happening::Vote(vote) => self.vote(vote),
+            Happening::List { node, life } => self.list(node, life),
             Happening::Fault(fault) => self.fault(fault),
             Happening::Look => self.look(),
         }
@@ -273,7 +283,7 @@ impl World {
                 (0..self.nodes.len()).any(|other| other != to && self.nodes[other].server.primary);
             let write = self.ledger.acknowledge(others);
             let now = self.now;
-            self.nodes[to].server.write(write, now);
+            self.nodes[to].server.write(Entry::Write(write), now);
             self.replicas_notice(to);
         }
     }
