@@ -51,7 +51,8 @@ pub(crate) async fn check_services(client: &Client, settings: &Settings) -> anyh
         match timeout(PATIENCE, services.get_opt(name)).await {
             Ok(Ok(Some(_))) => {}
             Ok(Ok(None)) => {
-                let missing = anyhow!("{flag}: there is no Service {name:?} in namespace {namespace:?}");
+                let missing =
+                    anyhow!("{flag}: there is no Service {name:?} in namespace {namespace:?}");
                 return Err(missing.context(Misconfigured));
             }
             Ok(Err(kube::Error::Api(status))) => {

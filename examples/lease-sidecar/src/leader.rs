@@ -23,7 +23,12 @@ impl Front {
 
     /// Follows what the sidecar publishes, until it ends. `local` is the own server as this process
     /// reaches it.
-    pub(crate) async fn feed(&self, own: &Server, local: &Address, mut view: watch::Receiver<View>) {
+    pub(crate) async fn feed(
+        &self,
+        own: &Server,
+        local: &Address,
+        mut view: watch::Receiver<View>,
+    ) {
         loop {
             let leads = leads(own, &view.borrow_and_update());
             self.port.send_if_modified(|now| {

@@ -46,8 +46,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
 
     let client = cluster::connect().await?;
     let mut election = Lease::new(client.clone(), settings.election()).context(Misconfigured)?;
-    let discovery =
-        Kubernetes::new(client.clone(), settings.discovery()).context(Misconfigured)?;
+    let discovery = Kubernetes::new(client.clone(), settings.discovery()).context(Misconfigured)?;
     let announcer = settings
         .announcer()
         .map(|config| Announcer::new(client.clone(), config))

@@ -111,7 +111,9 @@ fn announced(announcement: &Announcement) -> Value {
         Announcement::Retrying { term, reason } => {
             json!({ "state": "retrying", "term": term, "problem": reason })
         }
-        Announcement::Announced { term, hindrance, .. } => {
+        Announcement::Announced {
+            term, hindrance, ..
+        } => {
             json!({ "state": "announced", "term": term, "problem": hindrance })
         }
         Announcement::Superseded { term, higher } => {

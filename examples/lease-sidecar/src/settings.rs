@@ -7,7 +7,7 @@ use bellwether_hive::{
     cli::{Checked, LogFormat},
 };
 use bellwether_replication::Address;
-use clap::Parser;
+use clap::{Parser, ValueEnum};
 use humantime::parse_duration;
 
 /// Longer than anything here may sensibly take.
@@ -49,11 +49,20 @@ pub struct Settings {
     #[arg(long, env = "BELLWETHER_LEADER_SERVICE", value_name = "NAME")]
     pub leader_service: Option<String>,
 
-    /// The headless Service of the StatefulSet: its endpoints are the members, and its names are
-    /// where their servers are reached, whatever their addresses. It has to publish addresses that
-    /// are not ready.
+    /// The headless Service of the StatefulSet: its endpoints are the members. It has to publish
+    /// addresses that are not ready.
     #[arg(long, env = "BELLWETHER_HEADLESS_SERVICE", value_name = "NAME")]
     pub headless_service: String,
+
+    /// How members are reached: by the names that --headless-service gives the pods of a
+    /// StatefulSet, or by their addresses, which change when a pod is made anew.
+    #[arg(
+        long,
+        env = "BELLWETHER_REACH_BY",
+        value_name = "names|addresses",
+        default_value = "names"
+    )]
+    pub reach_by: ReachBy,
 
     /// The namespace of all of these. By default that of the pod, or of the kubeconfig.
     #[arg(long, env = "BELLWETHER_NAMESPACE", value_name = "NAME")]
@@ -164,6 +173,15 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
+/// What stands for a member in REPLICAOF.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum ReachBy {
+    /// Its name in DNS, which stays.
+    Names,
+    /// Its IP address.
+    Addresses,
+}
+
 impl Checked for Settings {
     fn log_format(&self) -> LogFormat {
         self.log_format
@@ -232,7 +250,8 @@ impl Settings {
         let source = Source::Service(self.headless_service.clone());
         let mut config = KubernetesConfig::new(source, self.server.redis.port);
         config.namespace.clone_from(&self.namespace);
-        config.headless_service = Some(self.headless_service.clone());
+        let names = self.reach_by == ReachBy::Names;
+        config.headless_service = names.then(|| self.headless_service.clone());
         config.cluster_domain.clone_from(&self.cluster_domain);
         config
     }
@@ -241,7 +260,9 @@ impl Settings {
         let mut config = AnnouncerConfig::new(self.leader_service.clone()?);
         config.namespace.clone_from(&self.namespace);
         if let (Some(key), Some(pods)) = (&self.role_label, &self.role_pods) {
-            config.role_label = Some(RoleLabel::new(key, pods));
+            let mut label = RoleLabel::new(pods);
+            label.key.clone_from(key);
+            config.role_label = Some(label);
         }
         Some(config)
     }

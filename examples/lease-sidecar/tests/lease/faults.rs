@@ -1,6 +1,9 @@
 //! Parts of the group die, hang, and lose the API.
 
-use std::{thread, time::{Duration, Instant}};
+use std::{
+    thread,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use bellwether_testkit::{Record, Redis, Writer, until};
@@ -21,14 +24,23 @@ fn judge(record: &Record, primary: &Redis, since: Instant) -> Result<Duration> {
     ensure!(kept.repeated == 0 && kept.in_order, "{kept:?}");
     ensure!(
         kept.lost_only_the_tail(&record.acknowledged, since + gap),
-        "lost {} in the midst", kept.missing.len()
+        "lost {} in the midst",
+        kept.missing.len()
     );
-    println!("gap {gap:?}, {} of {} missing", kept.missing.len(), record.acknowledged.len());
+    println!(
+        "gap {gap:?}, {} of {} missing",
+        kept.missing.len(),
+        record.acknowledged.len()
+    );
     Ok(gap)
 }
 
 /// Does something to the primary's pod and waits until the group has settled without it.
-fn fault(scene: &mut Scene, act: impl FnOnce(&mut Scene, usize) -> Result<()>, without: bool) -> Result<Duration> {
+fn fault(
+    scene: &mut Scene,
+    act: impl FnOnce(&mut Scene, usize) -> Result<()>,
+    without: bool,
+) -> Result<Duration> {
     let primary = scene.settled()?;
     let writer = scene.writer("numbers");
     warm_up(&writer);
@@ -45,7 +57,11 @@ fn fault(scene: &mut Scene, act: impl FnOnce(&mut Scene, usize) -> Result<()>, w
 #[test]
 fn a_killed_server_is_replaced_by_its_living_agents_resignation() -> Result<()> {
     play(&Setting::default(), |scene| {
-        fault(scene, |scene, primary| scene.pods[primary].redis.kill(), true)?;
+        fault(
+            scene,
+            |scene, primary| scene.pods[primary].redis.kill(),
+            true,
+        )?;
         Ok(())
     })
 }
@@ -88,7 +104,11 @@ fn a_pod_that_dies_is_replaced_when_its_lease_runs_out() -> Result<()> {
 #[test]
 fn a_stopped_server_is_replaced() -> Result<()> {
     play(&Setting::default(), |scene| {
-        fault(scene, |scene, primary| scene.pods[primary].redis.stop(), true)?;
+        fault(
+            scene,
+            |scene, primary| scene.pods[primary].redis.stop(),
+            true,
+        )?;
         Ok(())
     })
 }
@@ -106,7 +126,7 @@ fn a_killed_agent_beside_a_living_server_ends_its_primary() -> Result<()> {
             true,
         )?;
         until(PATIENCE, "the old primary is fenced", || {
-            scene.pods[old].role().map(|role| !role.is_primary())
+            scene.pods[old].role().is_ok_and(|role| !role.is_primary())
         })
     })
 }

@@ -6,7 +6,14 @@ use crate::scene::AGENT;
 
 /// The line that an agent with these flags ends with.
 fn complaint(flags: &[&str], environment: &[(&str, &str)]) -> String {
-    let needed = ["--lease", "redis", "--headless-service", "redis", "--member", "redis-0"];
+    let needed = [
+        "--lease",
+        "redis",
+        "--headless-service",
+        "redis",
+        "--member",
+        "redis-0",
+    ];
     let output = Command::new(AGENT)
         .args(needed)
         .args(flags)
@@ -23,7 +30,10 @@ fn complaint(flags: &[&str], environment: &[(&str, &str)]) -> String {
 #[test]
 fn what_contradicts_is_named() {
     for (flags, parts) in [
-        (&["--leader-listen", "0.0.0.0:0"][..], &["--leader-listen"][..]),
+        (
+            &["--leader-listen", "0.0.0.0:0"][..],
+            &["--leader-listen"][..],
+        ),
         (&["--role-label", "role"], &["--role-label", "--role-pods"]),
         (&["--group", ""], &["--group"]),
         (&["--max-clients", "0"], &["--max-clients"]),
@@ -40,5 +50,8 @@ fn what_contradicts_is_named() {
 #[test]
 fn without_a_cluster_one_line_says_what_is_needed() {
     let said = complaint(&[], &[("HOME", "/nowhere")]);
-    assert!(said.contains("no Kubernetes cluster is configured"), "{said}");
+    assert!(
+        said.contains("no Kubernetes cluster is configured"),
+        "{said}"
+    );
 }

@@ -11,7 +11,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use bellwether_testkit::{
-    Data, Boot, Options, Process, Program, Redis, Role, Route, Writer, WriterOptions, install,
+    Boot, Data, Options, Process, Program, Redis, Role, Route, Writer, WriterOptions, install,
     kube::{Access, KubeApi, Link, User},
     ports, until,
 };
@@ -76,16 +76,24 @@ impl Scene {
         let api = Arc::new(KubeApi::start()?);
         let (redis_port, leader_port) = (ports::free()?, ports::free()?);
         for (name, spec) in [
-            ("redis", json!({ "clusterIP": "None", "publishNotReadyAddresses": true,
-                "selector": { "app": "redis" }, "ports": [{ "port": redis_port }] })),
-            ("redis-leader", json!({ "ports": [{ "port": 6379, "targetPort": leader_port }] })),
+            (
+                "redis",
+                json!({ "clusterIP": "None", "publishNotReadyAddresses": true,
+                "selector": { "app": "redis" }, "ports": [{ "port": redis_port }] }),
+            ),
+            (
+                "redis-leader",
+                json!({ "ports": [{ "port": 6379, "targetPort": leader_port }] }),
+            ),
         ] {
             api.put(&json!({ "apiVersion": "v1", "kind": "Service",
                 "metadata": { "name": name, "namespace": "default" }, "spec": spec }))?;
         }
         // As its manifest has it: the first leader need not wait for a lease that nobody had.
-        api.put(&json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
-            "metadata": { "name": "redis", "namespace": "default" }, "spec": {} }))?;
+        api.put(
+            &json!({ "apiVersion": "coordination.k8s.io/v1", "kind": "Lease",
+            "metadata": { "name": "redis", "namespace": "default" }, "spec": {} }),
+        )?;
         let dir = TempDir::new()?;
         let mut scene = Self {
             api,
@@ -115,7 +123,10 @@ impl Scene {
             ..Options::default()
         })?;
         let link = self.api.new_link()?;
-        let user = self.api.user(&format!("system:serviceaccount:default:{name}"), Access::all());
+        let user = self.api.user(
+            &format!("system:serviceaccount:default:{name}"),
+            Access::all(),
+        );
         let kubeconfig = self.dir.path().join(format!("{name}.yaml"));
         fs::write(&kubeconfig, self.api.kubeconfig_by(&link, &user, "default"))?;
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
@@ -125,10 +136,14 @@ impl Scene {
             .args(["--leader-listen", &format!("{ip}:{}", self.leader_port)])
             .args(["--lease", "redis", "--leader-service", "redis-leader"])
             .args(["--headless-service", "redis", "--member", &name])
+            .args(["--reach-by", "addresses", "--protected-mode", "no"])
             .args(["--admin-listen", &admin.to_string()])
             .args(&setting.flags)
             .env("KUBECONFIG", &kubeconfig)
-            .env("RUST_LOG", "debug,kube=info,hyper=info,tower=info,rustls=info")
+            .env(
+                "RUST_LOG",
+                "debug,kube=info,hyper=info,tower=info,rustls=info",
+            )
             .log(&log);
         let agent = program.spawn()?;
         Ok(Pod {
@@ -156,11 +171,13 @@ impl Scene {
             })
             .collect();
         let port = self.pods.first().map_or(6379, |pod| pod.redis.port());
-        self.api.put(&json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
+        self.api.put(
+            &json!({ "apiVersion": "discovery.k8s.io/v1", "kind": "EndpointSlice",
             "metadata": { "name": "redis-abc", "namespace": "default",
                 "labels": { "kubernetes.io/service-name": "redis" } },
             "addressType": "IPv4", "endpoints": endpoints,
-            "ports": [{ "name": "redis", "port": port, "protocol": "TCP" }] }))?;
+            "ports": [{ "name": "redis", "port": port, "protocol": "TCP" }] }),
+        )?;
         Ok(())
     }
 
@@ -177,26 +194,37 @@ impl Scene {
 
     /// The same, whatever becomes of some pods.
     pub(crate) fn settled_without(&self, gone: &[usize]) -> Result<usize> {
-        until(PATIENCE, "one primary that all follow, and that is announced", || {
-            let counted = || (0..self.pods.len()).filter(|index| !gone.contains(index));
-            let roles: Vec<_> = self.pods.iter().map(Pod::role).collect();
-            let primaries: Vec<_> = counted()
-                .filter(|index| roles[*index].as_ref().is_ok_and(Role::is_primary))
-                .collect();
-            ensure!(primaries.len() == 1, "{roles:?}");
-            let primary = primaries[0];
-            for index in counted().filter(|index| *index != primary) {
-                let follows = |role: &Role| match role {
-                    Role::Replica { host, link, .. } => {
-                        *host == self.pods[primary].ip.to_string() && link == "connected"
-                    }
-                    Role::Primary { .. } => false,
-                };
-                ensure!(roles[index].as_ref().is_ok_and(follows), "{index}: {roles:?}");
-            }
-            ensure!(self.announced() == Some(primary), "announced: {:?}", self.announced());
-            Ok(primary)
-        })
+        until(
+            PATIENCE,
+            "one primary that all follow, and that is announced",
+            || {
+                let counted = || (0..self.pods.len()).filter(|index| !gone.contains(index));
+                let roles: Vec<_> = self.pods.iter().map(Pod::role).collect();
+                let primaries: Vec<_> = counted()
+                    .filter(|index| roles[*index].as_ref().is_ok_and(Role::is_primary))
+                    .collect();
+                ensure!(primaries.len() == 1, "{roles:?}");
+                let primary = primaries[0];
+                for index in counted().filter(|index| *index != primary) {
+                    let follows = |role: &Role| match role {
+                        Role::Replica { host, link, .. } => {
+                            *host == self.pods[primary].ip.to_string() && link == "connected"
+                        }
+                        Role::Primary { .. } => false,
+                    };
+                    ensure!(
+                        roles[index].as_ref().is_ok_and(follows),
+                        "{index}: {roles:?}"
+                    );
+                }
+                ensure!(
+                    self.announced() == Some(primary),
+                    "announced: {:?}",
+                    self.announced()
+                );
+                Ok(primary)
+            },
+        )
     }
 
     /// A client as any: it goes where the Service points, and again when it was cut.
@@ -209,7 +237,11 @@ impl Scene {
     pub(crate) fn route(&self) -> ByService {
         ByService {
             api: Arc::clone(&self.api),
-            pods: self.pods.iter().map(|pod| (pod.name.clone(), pod.ip)).collect(),
+            pods: self
+                .pods
+                .iter()
+                .map(|pod| (pod.name.clone(), pod.ip))
+                .collect(),
             port: self.leader_port,
             last: None,
         }
@@ -255,7 +287,10 @@ impl Pod {
         use std::io::{Read as _, Write as _};
         let mut stream = std::net::TcpStream::connect_timeout(&self.admin, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
-        write!(stream, "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n")?;
+        write!(
+            stream,
+            "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+        )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
         let (head, body) = answer.split_once("\r\n\r\n").context("no head")?;
