@@ -93,7 +93,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
 
     tasks.spawn(members::follow(discovery, roster_in, problem_in));
     let address = tokio::select! {
-        address = members::own_address(settings.advertise_redis.clone(), &settings.member, &mut roster) => address,
+        address = members::own_address(settings.advertised(), &settings.member, &mut roster) => address,
         () = &mut stop => return Ok(()),
         ended = tasks.join_next() => return Err(premature(ended)),
     };
