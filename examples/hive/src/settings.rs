@@ -205,6 +205,9 @@ impl Checked for Settings {
             }
         }
         self.server.check()?;
+        if self.admin_token_file.is_some() && self.admin_listen.is_none() {
+            return Err("--admin-token-file needs --admin-listen".to_owned());
+        }
         self.check_durations()?;
         if self.advertise.as_ref().is_some_and(|host| !is_host(host)) {
             return Err("--advertise must be a host name or an IP address, without a port".into());

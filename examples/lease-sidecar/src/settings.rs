@@ -204,6 +204,9 @@ impl Checked for Settings {
             }
         }
         self.server.check()?;
+        if self.admin_token_file.is_some() && self.admin_listen.is_none() {
+            return Err("--admin-token-file needs --admin-listen".to_owned());
+        }
         let shortest = Duration::from_millis(10);
         let durations = [
             ("--lease-duration", self.lease_duration),
