@@ -3,7 +3,6 @@
 mod support;
 
 use std::{
-    collections::BTreeMap,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -11,186 +10,17 @@ use std::{
     time::Duration,
 };
 
-use bellwether_election::{Leadership, NodeId, Peer, Rank, Seat, Term, seat};
-use bellwether_replication::{
-    Address, Clients, Connect, Handle, Instance, Redis, RedisOptions, Server, Sidecar,
-    SidecarConfig, View,
-};
+use bellwether_replication::{Clients, Handle, Papers, Server};
 use bellwether_testkit as testkit;
-use bytes::Bytes;
-use support::{address, eventually, fresh};
+use support::{
+    address, eventually,
+    group::{Group, control, name},
+};
 use tokio::{
     io::{AsyncBufReadExt, AsyncWriteExt, BufReader},
     net::TcpStream,
-    task::JoinHandle,
     time::{sleep, timeout},
 };
-use uuid::Uuid;
-
-/// Leads whoever stands with the best rank, and hands over as a leader asks.
-struct Election {
-    seats: Vec<(NodeId, Seat, u64)>,
-    leader: Option<NodeId>,
-    term: Term,
-}
-
-impl Election {
-    async fn run(mut self) {
-        loop {
-            self.seats
-                .retain(|(_, seat, _)| seat.intent().has_changed().is_ok());
-            self.absorb_resignations();
-            if self.leader.is_none() {
-                self.elect();
-            }
-            self.publish();
-            sleep(Duration::from_millis(2)).await;
-        }
-    }
-
-    fn absorb_resignations(&mut self) {
-        let mut next = self.leader.clone();
-        for (node, seat, seen) in &mut self.seats {
-            let intent = seat.intent().borrow().clone();
-            let resigned = intent.resignations > std::mem::replace(seen, intent.resignations);
-            if resigned && self.leader.as_ref() == Some(node) {
-                next = intent.successor;
-            }
-        }
-        let there = |leader: &NodeId| self.seats.iter().any(|(node, _, _)| node == leader);
-        let next = next.filter(there);
-        if next != self.leader && next.is_some() {
-            self.term = self.term.next();
-        }
-        self.leader = next;
-    }
-
-    fn elect(&mut self) {
-        let spoken = |(_, seat, _): &(NodeId, Seat, u64)| {
-            seat.intent().borrow().spoke_in == seat.vacancies()
-        };
-        if !self.seats.iter().all(spoken) {
-            return;
-        }
-        let candidates = self.seats.iter().filter_map(|(node, seat, _)| {
-            let rank: Rank = seat.intent().borrow().candidacy.clone()?;
-            Some((rank, node.clone()))
-        });
-        if let Some((_, best)) = candidates.max() {
-            self.leader = Some(best);
-            self.term = self.term.next();
-        }
-    }
-
-    fn publish(&self) {
-        let cards: BTreeMap<NodeId, Bytes> = self
-            .seats
-            .iter()
-            .map(|(node, seat, _)| (node.clone(), seat.intent().borrow().card.clone()))
-            .collect();
-        for (node, seat, _) in &self.seats {
-            let others = cards.iter().filter(|(other, _)| *other != node);
-            let peer = |card: &Bytes| Peer {
-                card: card.clone(),
-                leader: self.leader.clone(),
-            };
-            seat.publish_peers(
-                others
-                    .map(|(other, card)| (other.clone(), peer(card)))
-                    .collect(),
-            );
-            let term = self.term;
-            seat.publish(match &self.leader {
-                None => Leadership::Vacant,
-                Some(leader) if leader == node => Leadership::Leading { term, until: None },
-                Some(leader) => Leadership::Following {
-                    leader: leader.clone(),
-                    card: cards[leader].clone(),
-                    term,
-                },
-            });
-        }
-    }
-}
-
-struct Group {
-    servers: Vec<testkit::Redis>,
-    handles: Vec<Handle>,
-    sidecars: Vec<JoinHandle<()>>,
-}
-
-impl Group {
-    fn of(size: usize) -> Self {
-        let servers: Vec<_> = (0..size).map(|_| fresh()).collect();
-        let (mut handles, mut sidecars, mut seats) = (Vec::new(), Vec::new(), Vec::new());
-        for (number, server) in servers.iter().enumerate() {
-            let name = name(number);
-            let (participant, seat) = seat(Bytes::new());
-            let node = NodeId {
-                member: name.clone(),
-                incarnation: Uuid::new_v4(),
-            };
-            seats.push((node, seat, 0));
-            let address = address(server);
-            let mut config = SidecarConfig::new("flock", Server { name, address });
-            config.survey_interval = Duration::from_millis(200);
-            // An overloaded machine must not look like a hung server.
-            config.down_after = Duration::from_secs(10);
-            config.answer_timeout = Duration::from_secs(10);
-            config.handover_timeout = Duration::from_secs(10);
-            let own = control(&config.server.address);
-            let connect: Connect = Box::new(control);
-            let (sidecar, handle) = Sidecar::new(config, own, connect, participant);
-            handles.push(handle);
-            sidecars.push(tokio::spawn(sidecar.run()));
-        }
-        let election = Election {
-            seats,
-            leader: None,
-            term: Term(0),
-        };
-        tokio::spawn(election.run());
-        Self {
-            servers,
-            handles,
-            sidecars,
-        }
-    }
-
-    /// Waits until all views name one primary, with that many replicas.
-    async fn formed(&self, living: &[usize], replicas: usize) -> usize {
-        eventually("one primary in all views", || async {
-            let views: Vec<View> = living
-                .iter()
-                .map(|number| self.handles[*number].view().borrow().clone())
-                .collect();
-            let primary = views[0].primary.clone()?;
-            let agreed = views
-                .iter()
-                .all(|view| view.primary.as_ref() == Some(&primary));
-            let followed = views.iter().all(|view| view.replicas.len() == replicas);
-            let number = (0..self.servers.len()).find(|number| name(*number) == primary.name)?;
-            (agreed && followed).then_some(number)
-        })
-        .await
-    }
-
-    fn primaries(&self) -> Vec<usize> {
-        let is_primary = |number: &usize| {
-            let role = self.servers[*number].role();
-            role.is_ok_and(|role| role.is_primary())
-        };
-        (0..self.servers.len()).filter(is_primary).collect()
-    }
-}
-
-fn name(number: usize) -> String {
-    format!("node-{number}")
-}
-
-fn control(address: &Address) -> Arc<dyn Instance> {
-    Arc::new(Redis::new(address.clone(), RedisOptions::default()))
-}
 
 /// Appends 1, 2, 3, … through a view until it is told to stop; returns what was acknowledged.
 async fn write(handle: Handle, stop: Arc<AtomicBool>) -> Vec<u64> {
@@ -260,7 +90,7 @@ async fn a_group_forms_and_switches_over_without_losing_a_write() {
         assert!(to.is_none_or(|to| to == switched.to));
         let now = group.formed(&all, 2).await;
         assert_eq!(name(now), switched.to);
-        assert_eq!(group.primaries(), [now]);
+        assert_eq!(group.primaries(), [now].into());
         primary = now;
     }
     stop.store(true, Ordering::Relaxed);
@@ -275,7 +105,7 @@ async fn a_group_forms_and_switches_over_without_losing_a_write() {
         .switch_over(Some("nobody".into()))
         .await;
     assert!(refused.unwrap_err().contains("no member is called nobody"));
-    assert_eq!(group.primaries(), [primary]);
+    assert_eq!(group.primaries(), [primary].into());
     group.servers[primary].command(&["SET", "k", "v"]).unwrap();
 }
 
@@ -298,7 +128,7 @@ async fn who_leaves_hands_over_and_the_last_one_fences() {
         .unwrap();
     assert_eq!(group.handles[first].view().borrow().primary, None);
     assert_eq!(group.formed(&[second], 1).await, second);
-    assert_eq!(group.primaries(), [second]);
+    assert_eq!(group.primaries(), [second].into());
     stop.store(true, Ordering::Relaxed);
     assert_all_kept(&group.servers[second], &writer.await.unwrap());
 
@@ -344,4 +174,37 @@ async fn a_primary_that_dies_is_followed_by_another_and_rejoins() {
     })
     .await;
     group.formed(&all, 2).await;
+}
+
+/// Who copies functions from elsewhere, or removes them all, must not change whose the data is.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_passport_that_users_remove_is_written_again() {
+    let group = Group::of(2);
+    let primary = group.formed(&[0, 1], 1).await;
+    let servers = [&group.servers[primary], &group.servers[1 - primary]];
+    let stranger = support::fresh();
+    let foreign = bellwether_replication::Passport {
+        group: "elsewhere".into(),
+        ..support::passport(1_000)
+    };
+    let other = support::instance(&stranger);
+    bellwether_replication::Instance::promote(&other, &foreign)
+        .await
+        .unwrap();
+    let code = stranger.command(&["FUNCTION", "LIST", "WITHCODE"]).unwrap();
+    let code = &code[code.find("#!lua").expect("its library")..];
+    for attack in [
+        vec!["FUNCTION", "FLUSH"],
+        vec!["FUNCTION", "LOAD", "REPLACE", code.trim_end()],
+    ] {
+        servers[0].command(&attack).unwrap();
+        for server in servers {
+            let instance = support::instance(server);
+            support::inspected(&instance, "the passport", |found| {
+                matches!(&found.papers, Papers::Passport(passport) if passport.group == "flock")
+            })
+            .await;
+        }
+    }
+    assert_eq!(group.formed(&[0, 1], 1).await, primary);
 }

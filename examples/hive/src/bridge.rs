@@ -221,6 +221,8 @@ mod tests {
                 previous: None,
             },
             keys: 1,
+            papers: bellwether_replication::Papers::None,
+            attached: std::collections::BTreeSet::new(),
             loading: false,
             priority: 100,
             failing_over: false,

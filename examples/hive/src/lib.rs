@@ -8,11 +8,13 @@ mod advertise;
 pub mod bridge;
 pub mod cli;
 mod password;
+pub mod ports;
 mod servers;
 mod settings;
+pub mod tasks;
 mod token;
 
-use std::{collections::BTreeSet, future::Future, time::Duration};
+use std::{collections::BTreeSet, future::Future};
 
 use anyhow::Context as _;
 use bellwether_admin::{Admin, AdminConfig};
@@ -24,12 +26,15 @@ use bytes::Bytes;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     sync::{mpsc, watch},
-    task::{JoinError, JoinSet},
     time::{Instant, timeout_at},
 };
 use tracing::{info, warn};
 
-use self::bridge::Outlets;
+use self::{
+    bridge::Outlets,
+    ports::Ports,
+    tasks::{Tasks, premature},
+};
 pub use password::Password;
 pub use servers::ServerFlags;
 pub use settings::{Settings, YesNo};
@@ -55,7 +60,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         .context("metrics cannot be recorded")?;
     // Clients and probes are answered from the start, though not served yet.
     let outlets = Outlets::new();
-    let proxies = Proxies::start(&settings, &outlets)?;
+    let proxies = ports(&settings, &outlets)?;
     let (requests, requested) = mpsc::channel(2);
     if let Some(listen) = settings.admin_listen {
         let mut admin = Admin::bind(AdminConfig::new(listen))
@@ -126,68 +131,29 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     }
 }
 
-/// The tasks of an agent, none of which should end by itself.
-type Tasks = JoinSet<anyhow::Result<()>>;
-
-fn premature(ended: Option<Result<anyhow::Result<()>, JoinError>>) -> anyhow::Error {
-    match ended {
-        Some(Ok(Err(error))) => error,
-        Some(Err(error)) => anyhow::Error::new(error).context("a task panicked"),
-        Some(Ok(Ok(()))) | None => anyhow::anyhow!("a task ended that never should"),
+/// Starts what clients connect to.
+fn ports(settings: &Settings, outlets: &Outlets) -> anyhow::Result<Ports> {
+    let config = |listen| {
+        let mut config = ProxyConfig::new(listen);
+        config.hold = settings.hold;
+        config.max_clients = settings.max_clients;
+        config.workers = settings.workers.unwrap_or(config.workers);
+        config.local_only = settings.is_protected();
+        config
+    };
+    let primary = Proxy::start(config(settings.listen), outlets.to_primary.subscribe());
+    let replica = settings.replica_listen.map(|listen| {
+        Proxy::start(config(listen), outlets.to_replica.subscribe()).context("--replica-listen")
+    });
+    let ports = Ports {
+        primary: primary.context("--listen")?,
+        replica: replica.transpose()?,
+    };
+    info!(address = %ports.primary.local_addr(), "clients are brought to the primary");
+    if let Some(replica) = &ports.replica {
+        info!(address = %replica.local_addr(), "clients are brought to a replica");
     }
-}
-
-struct Proxies {
-    primary: Proxy,
-    replica: Option<Proxy>,
-}
-
-impl Proxies {
-    fn start(settings: &Settings, outlets: &Outlets) -> anyhow::Result<Self> {
-        let config = |listen| {
-            let mut config = ProxyConfig::new(listen);
-            config.hold = settings.hold;
-            config.max_clients = settings.max_clients;
-            config.workers = settings.workers.unwrap_or(config.workers);
-            config.local_only = settings.is_protected();
-            config
-        };
-        let primary = Proxy::start(config(settings.listen), outlets.to_primary.subscribe());
-        let replica = settings.replica_listen.map(|listen| {
-            Proxy::start(config(listen), outlets.to_replica.subscribe()).context("--replica-listen")
-        });
-        let proxies = Self {
-            primary: primary.context("--listen")?,
-            replica: replica.transpose()?,
-        };
-        info!(address = %proxies.primary.local_addr(), "clients are brought to the primary");
-        if let Some(replica) = &proxies.replica {
-            info!(address = %replica.local_addr(), "clients are brought to a replica");
-        }
-        Ok(proxies)
-    }
-
-    async fn ended(&self) {
-        let replica = async {
-            match &self.replica {
-                Some(replica) => replica.ended().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = self.primary.ended() => {}
-            () = replica => {}
-        }
-    }
-
-    async fn shutdown(self, within: Duration) {
-        let replica = async {
-            if let Some(replica) = self.replica {
-                replica.shutdown(within).await;
-            }
-        };
-        tokio::join!(self.primary.shutdown(within), replica);
-    }
+    Ok(ports)
 }
 
 /// This member's name, and where the others reach its server.

@@ -11,20 +11,24 @@ mod members;
 mod report;
 mod settings;
 
-use std::{future::Future, sync::Arc, time::Duration};
+use std::{future::Future, sync::Arc};
 
 use anyhow::Context as _;
 use bellwether_admin::{Admin, AdminConfig};
 use bellwether_discovery::{Announcer, Kubernetes};
 use bellwether_election::{Election as _, Lease, Participant, seat};
-use bellwether_hive::{bridge, cli::Misconfigured};
-use bellwether_proxy::{Orphans, Proxy, ProxyConfig};
+use bellwether_hive::{
+    bridge,
+    cli::Misconfigured,
+    ports::Ports,
+    tasks::{Tasks, premature},
+};
+use bellwether_proxy::{Orphans, Proxy, ProxyConfig, Topology};
 use bellwether_replication::{Address, Handle, Server, Sidecar, SidecarConfig};
 use bytes::Bytes;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     sync::{mpsc, watch},
-    task::{JoinError, JoinSet},
     time::{Instant, timeout_at},
 };
 use tracing::info;
@@ -61,7 +65,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         .context("metrics cannot be recorded")?;
     let front = Front::new();
     let readers = watch::Sender::default();
-    let ports = Ports::start(&settings, &front, &readers)?;
+    let ports = ports(&settings, &front, &readers)?;
     let (roster_in, mut roster) = watch::channel(Roster::new());
     let (problem_in, discovery_problem) = watch::channel(None);
     let reporter = Reporter::new(
@@ -93,7 +97,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
 
     tasks.spawn(members::follow(discovery, roster_in, problem_in));
     let address = tokio::select! {
-        address = members::own_address(settings.advertise_redis.clone(), &settings.member, &mut roster) => address,
+        address = members::own_address(settings.advertised(), &settings.member, &mut roster) => address,
         () = &mut stop => return Ok(()),
         ended = tasks.join_next() => return Err(premature(ended)),
     };
@@ -146,71 +150,31 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     }
 }
 
-/// The tasks of an agent, none of which should end by itself.
-type Tasks = JoinSet<anyhow::Result<()>>;
-
-fn premature(ended: Option<Result<anyhow::Result<()>, JoinError>>) -> anyhow::Error {
-    match ended {
-        Some(Ok(Err(error))) => error,
-        Some(Err(error)) => anyhow::Error::new(error).context("a task panicked"),
-        Some(Ok(Ok(()))) | None => anyhow::anyhow!("a task ended that never should"),
+/// Starts what clients connect to.
+fn ports(
+    settings: &Settings,
+    front: &Front,
+    readers: &watch::Sender<Arc<Topology>>,
+) -> anyhow::Result<Ports> {
+    let config = |listen| {
+        let mut config = ProxyConfig::new(listen);
+        config.max_clients = settings.max_clients;
+        config.local_only = settings.is_protected();
+        config
+    };
+    let mut leading = config(settings.leader_listen);
+    // Clients come through the Service, which names another pod by then.
+    leading.orphans = Orphans::Close;
+    let primary = Proxy::start(leading, front.port.subscribe()).context("--leader-listen")?;
+    let replica = settings.replica_listen.map(|listen| {
+        Proxy::start(config(listen), readers.subscribe()).context("--replica-listen")
+    });
+    let replica = replica.transpose()?;
+    info!(address = %primary.local_addr(), "clients are served here while this agent leads");
+    if let Some(replica) = &replica {
+        info!(address = %replica.local_addr(), "clients are brought to a replica");
     }
-}
-
-/// Where clients connect.
-struct Ports {
-    leader: Proxy,
-    replica: Option<Proxy>,
-}
-
-impl Ports {
-    fn start(
-        settings: &Settings,
-        front: &Front,
-        readers: &watch::Sender<Arc<bellwether_proxy::Topology>>,
-    ) -> anyhow::Result<Self> {
-        let config = |listen| {
-            let mut config = ProxyConfig::new(listen);
-            config.max_clients = settings.max_clients;
-            config.local_only = settings.is_protected();
-            config
-        };
-        let mut leading = config(settings.leader_listen);
-        // Clients come through the Service, which names another pod by then.
-        leading.orphans = Orphans::Close;
-        let leader = Proxy::start(leading, front.port.subscribe()).context("--leader-listen")?;
-        let replica = settings.replica_listen.map(|listen| {
-            Proxy::start(config(listen), readers.subscribe()).context("--replica-listen")
-        });
-        let replica = replica.transpose()?;
-        info!(address = %leader.local_addr(), "clients are served here while this agent leads");
-        if let Some(replica) = &replica {
-            info!(address = %replica.local_addr(), "clients are brought to a replica");
-        }
-        Ok(Self { leader, replica })
-    }
-
-    async fn ended(&self) {
-        let replica = async {
-            match &self.replica {
-                Some(replica) => replica.ended().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = self.leader.ended() => {}
-            () = replica => {}
-        }
-    }
-
-    async fn shutdown(self, within: Duration) {
-        let replica = async {
-            if let Some(replica) = self.replica {
-                replica.shutdown(within).await;
-            }
-        };
-        tokio::join!(self.leader.shutdown(within), replica);
-    }
+    Ok(Ports { primary, replica })
 }
 
 fn sidecar(

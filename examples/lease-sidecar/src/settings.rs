@@ -89,8 +89,13 @@ pub struct Settings {
     #[arg(long, env = "HOSTNAME", value_name = "NAME")]
     pub member: String,
 
-    /// Where the others reach the own server. By default its name under --headless-service, and
-    /// the port of --redis.
+    /// The host under which the others reach the own server: with --reach-by addresses the pod's
+    /// own address. By default its name under --headless-service.
+    #[arg(long, env = "BELLWETHER_ADVERTISE", value_name = "HOST")]
+    pub advertise: Option<String>,
+
+    /// Where the others reach the own server. By default the host of --advertise and the port of
+    /// --redis.
     #[arg(long, env = "BELLWETHER_ADVERTISE_REDIS", value_name = "HOST:PORT")]
     pub advertise_redis: Option<Address>,
 
@@ -217,6 +222,10 @@ impl Checked for Settings {
         if self.role_label.is_some() != self.role_pods.is_some() {
             return Err("--role-label and --role-pods need each other".to_owned());
         }
+        if self.reach_by == ReachBy::Addresses && self.advertised().is_none() {
+            // What the API says of the own address may be out of date when a pod starts anew.
+            return Err("--reach-by addresses needs --advertise or --advertise-redis".to_owned());
+        }
         if self.max_clients == 0 {
             return Err("--max-clients must be at least 1".to_owned());
         }
@@ -235,6 +244,13 @@ impl Settings {
 
     pub(crate) fn group(&self) -> &str {
         self.group.as_deref().unwrap_or(&self.lease)
+    }
+
+    /// Where the others reach the own server, if that was given.
+    pub(crate) fn advertised(&self) -> Option<Address> {
+        let host = || self.advertise.clone();
+        let given = self.advertise_redis.clone();
+        given.or_else(|| Some(Address::new(host()?, self.server.redis.port)))
     }
 
     pub(crate) fn election(&self) -> LeaseConfig {

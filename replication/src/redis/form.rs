@@ -16,6 +16,9 @@ pub(super) const FUNCTION: &str = "bellwether_passport";
 /// The key, in database 0.
 pub(super) const KEY: &str = "bellwether:passport";
 
+/// Numbers from here on are nonsense: counting on would overflow.
+const LIMIT: u64 = 1 << 63;
+
 /// Settings by which a server refuses to be written to, whatever is written, by the code of the
 /// refusal, and what lifts each.
 pub(super) const LIFTED: [(&str, &str, &str); 3] = [
@@ -99,10 +102,11 @@ pub(super) fn told(reply: &Value) -> Told {
         return Told::Nothing;
     }
     // What is no passport of ours may be one of a later version.
-    let passport = reply
+    let passport: Option<Passport> = reply
         .as_str()
         .and_then(|text| serde_json::from_str(text).ok());
-    Told::Papers(passport.map_or(Papers::Unknown, Papers::Passport))
+    let sound = passport.filter(|passport| passport.term.0 < LIMIT && passport.mark < LIMIT);
+    Told::Papers(sound.map_or(Papers::Unknown, Papers::Passport))
 }
 
 /// Whether a command was refused because the server has none such, or not for this user.
@@ -139,7 +143,10 @@ mod tests {
         let known = Told::Papers(Papers::Passport(passport));
         assert_eq!(told(&Value::Bulk(text.into())), known);
         let unknown = Told::Papers(Papers::Unknown);
-        assert_eq!(told(&Value::Bulk("gibberish".into())), unknown);
+        let endless = r#"{"group":"flock","term":18446744073709551615}"#;
+        for text in ["gibberish", endless] {
+            assert_eq!(told(&Value::Bulk(text.into())), unknown);
+        }
         assert_eq!(told(&refusal("LOADING Redis is loading")), unknown);
         assert_eq!(told(&refusal("ERR Function not found")), Told::Nothing);
         assert_eq!(told(&Value::Null), Told::Nothing);

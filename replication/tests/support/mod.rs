@@ -1,6 +1,8 @@
 //! What the tests with real servers share.
 #![allow(dead_code, reason = "each test binary uses a part of it")]
 
+pub(crate) mod group;
+
 use std::{
     future::Future,
     io::{BufRead, BufReader, Write},

@@ -78,7 +78,8 @@ fn users_of_few_rights_by_file_and_environment() -> Result<()> {
     fs::write(file.path(), format!("{PASSWORD}\n"))?;
     let mut options = three();
     let agent = format!(
-        "--user agent on >{PASSWORD} +auth +client +config +exec +failover +info +multi \
+        "--user agent on >{PASSWORD} +auth +client +config +exec +failover +fcall_ro +function \
+         +info +multi \
          +replicaof +role"
     );
     let copies = format!("--user copies on >{REPLICATION} +psync +replconf +ping");

@@ -35,6 +35,7 @@ fn what_contradicts_is_named() {
             &["--leader-listen"][..],
         ),
         (&["--role-label", "role"], &["--role-label", "--role-pods"]),
+        (&["--reach-by", "addresses"], &["--reach-by", "--advertise"]),
         (&["--group", ""], &["--group"]),
         (&["--max-clients", "0"], &["--max-clients"]),
         (&["--form-timeout", "1ms"], &["--form-timeout"]),

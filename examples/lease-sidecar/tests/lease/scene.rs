@@ -15,7 +15,7 @@ use bellwether_testkit::{
     kube::{Access, KubeApi, Link, User},
     ports, until,
 };
-use serde_json::{Value, json};
+use serde_json::json;
 use tempfile::TempDir;
 
 pub(crate) const AGENT: &str = env!("CARGO_BIN_EXE_bellwether-lease");
@@ -110,14 +110,32 @@ impl Scene {
     }
 
     fn pod(&self, setting: &Setting, number: u8, redis_port: u16) -> Result<Pod> {
+        let dir = self.dir.path().join(format!("data-{number}"));
+        self.pod_at(
+            setting,
+            number,
+            redis_port,
+            Ipv4Addr::new(127, 0, 1, number + 1),
+            dir,
+        )
+    }
+
+    fn pod_at(
+        &self,
+        setting: &Setting,
+        number: u8,
+        redis_port: u16,
+        ip: Ipv4Addr,
+        volume: PathBuf,
+    ) -> Result<Pod> {
         let name = format!("redis-{number}");
-        let ip = Ipv4Addr::new(127, 0, 1, number + 1);
         self.api.put(&json!({ "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": name, "namespace": "default", "labels": { "app": "redis", POD_LABEL: name } },
             "spec": { "containers": [{ "name": "redis", "image": "redis" }] } }))?;
         let redis = Redis::start(Options {
             port: Some(redis_port),
             bind: Some(ip.into()),
+            dir: Some(volume),
             persistent: setting.persistent,
             args: setting.redis.clone(),
             ..Options::default()
@@ -136,7 +154,8 @@ impl Scene {
             .args(["--leader-listen", &format!("{ip}:{}", self.leader_port)])
             .args(["--lease", "redis", "--leader-service", "redis-leader"])
             .args(["--headless-service", "redis", "--member", &name])
-            .args(["--reach-by", "addresses", "--protected-mode", "no"])
+            .args(["--reach-by", "addresses", "--advertise", &ip.to_string()])
+            .args(["--protected-mode", "no"])
             .args(["--admin-listen", &admin.to_string()])
             .args(&setting.flags)
             .env("KUBECONFIG", &kubeconfig)
@@ -157,6 +176,24 @@ impl Scene {
             program,
             log,
         })
+    }
+
+    /// Makes a pod anew, with its volume, at another address. The controller of endpoints is told by
+    /// [`tell_members`](Self::tell_members).
+    pub(crate) fn reschedule(&mut self, setting: &Setting, index: usize) -> Result<()> {
+        let old = &mut self.pods[index];
+        old.agent.kill()?;
+        old.redis.kill()?;
+        let IpAddr::V4(ip) = old.ip else {
+            unreachable!("they are all of one family")
+        };
+        let [a, b, c, d] = ip.octets();
+        let port = old.redis.port();
+        let volume = self.dir.path().join(format!("data-{index}"));
+        let number = u8::try_from(index)?;
+        let pod = self.pod_at(setting, number, port, Ipv4Addr::new(a, b, c + 1, d), volume)?;
+        self.pods[index] = pod;
+        Ok(())
     }
 
     /// What the controller of endpoints would write.
@@ -247,16 +284,29 @@ impl Scene {
         }
     }
 
+    /// Sets a key through the leader, on all servers that follow it.
+    pub(crate) fn set(&self, key: &str, value: &str) -> Result<()> {
+        let mut route = self.route();
+        until(PATIENCE, "a write", || {
+            let address = route.next(None).context("nobody is announced")?;
+            let client = redis::Client::open(format!("redis://{address}"))?;
+            let mut client = client.get_connection_with_timeout(PATIENCE)?;
+            let () = redis::cmd("SET").arg(key).arg(value).query(&mut client)?;
+            let replicas = self.pods.iter().filter(|pod| pod.role().is_ok()).count() - 1;
+            let copies: usize = redis::cmd("WAIT")
+                .arg(replicas)
+                .arg(5000)
+                .query(&mut client)?;
+            ensure!(copies >= replicas, "{copies} of {replicas} have it");
+            Ok(())
+        })
+    }
+
     pub(crate) fn logs(&self) -> String {
         self.pods
             .iter()
             .map(|pod| format!("--- {} ({})\n{}", pod.name, pod.redis.address(), pod.log()))
             .collect()
-    }
-
-    pub(crate) fn lease(&self) -> Value {
-        let lease = self.api.object("leases", "default", "redis");
-        lease.ok().flatten().unwrap_or_default()
     }
 }
 

@@ -149,37 +149,55 @@ impl Core {
     /// not seen the own server in step with a primary, as after a restart of everything, and not
     /// all have told what they have.
     pub(super) fn undecided(&mut self, own: &Inspection) -> Option<String> {
-        self.doubt = None;
+        let doubted = self.doubt.take();
         if self.was_in_step(own) || self.flawed(Flaw::DoesNotWait) {
             return None;
+        }
+        self.survey_everybody(self.unserved_since);
+        let silent = |(_, member): &(&String, &Member)| !self.has_told(member, own);
+        let expected = |(_, member): &(&String, &Member)| member.is_expected();
+        let silent: Vec<_> = self
+            .members
+            .iter()
+            .filter(expected)
+            .filter(silent)
+            .collect();
+        let loads = |(_, member): &&(&String, &Member)| {
+            member.latest().is_some_and(|theirs| theirs.loading)
+        };
+        let unseen = |(_, member): &&(&String, &Member)| member.agent.is_none();
+        // Whoever loads will tell, and may hold the latest of all.
+        let loading = silent
+            .iter()
+            .find(loads)
+            .filter(|_| !self.config.allow_data_loss);
+        let waited_for = match loading {
+            None if self.is_forming() => silent.first(),
+            loading => loading,
+        };
+        if let Some((name, _)) = waited_for {
+            return Some(format!("{name} has not told yet what its server has"));
         }
         if self.awaits_members && self.is_forming() {
             return Some("discovery has not told yet who there is".to_owned());
         }
-        self.survey_everybody(self.unserved_since);
-        let mut silent = self
-            .members
-            .iter()
-            .filter(|(_, member)| member.is_expected() && !self.has_told(member, own));
-        let name = silent.next().map(|(name, _)| name.clone())?;
-        let listed = self
-            .members
-            .values()
-            .any(|member| member.listed && member.agent.is_none() && !self.has_told(member, own));
-        let loading = self.members.values().any(is_loading);
-        if self.is_forming() || loading && !self.config.allow_data_loss {
-            return Some(format!("{name} has not told yet what its server has"));
-        }
-        let stamped = self
-            .issue(own)
-            .is_some_and(|issue| issue > Issue::default());
-        if stamped || self.config.allow_data_loss || !listed {
+        let ours = self.dataset(own);
+        let stamped = ours.issue > Some(Issue::default()) && !ours.blank;
+        let unknown = match silent.iter().find(unseen) {
+            Some((name, _)) => format!("the server of {name}"),
+            None if self.awaits_members => "the other members".to_owned(),
+            None => return None,
+        };
+        if stamped || self.config.allow_data_loss {
             return None;
         }
         let doubt = format!(
-            "nothing is known of the server of {name}, and the own dataset has no passport: only \
+            "nothing is known of {unknown}, and the own dataset is empty or has no passport: only \
              --allow-data-loss would let it lead"
         );
+        if doubted.as_ref() != Some(&doubt) {
+            self.explain_grave("wait for an operator", doubt.clone());
+        }
         self.doubt = Some(doubt.clone());
         Some(doubt)
     }
@@ -203,8 +221,4 @@ pub(super) fn marked(passport: &Passport) -> Passport {
         mark: passport.mark + 1,
         ..passport.clone()
     }
-}
-
-fn is_loading(member: &Member) -> bool {
-    member.latest().is_some_and(|theirs| theirs.loading)
 }

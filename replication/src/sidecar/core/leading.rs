@@ -193,7 +193,9 @@ impl Core {
                 Some(theirs) if theirs.is_primary() => {
                     waiting.insert(name.clone());
                 }
-                None if last == Some(name) && last != Some(own) => silent.push(name.clone()),
+                None if last == Some(name) && last != Some(own) && !member.foreign => {
+                    silent.push(name.clone());
+                }
                 _ => {}
             }
         }
