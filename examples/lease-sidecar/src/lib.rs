@@ -187,6 +187,7 @@ fn sidecar(
     config.down_after = settings.down_after;
     config.answer_timeout = settings.answer_timeout;
     config.form_timeout = settings.form_timeout;
+    config.expected_members = settings.members;
     config.allow_data_loss = settings.allow_data_loss;
     let flags = settings.server.clone();
     let own = flags.instance(flags.redis.clone(), config.down_after);

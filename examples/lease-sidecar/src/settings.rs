@@ -131,6 +131,16 @@ pub struct Settings {
     #[arg(long, env = "BELLWETHER_FORM_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
     pub form_timeout: Duration,
 
+    /// How many pods the group has. After a restart of everything, those that have no address yet are
+    /// waited for as well, for --form-timeout. By default those that are known are all.
+    #[arg(
+        long,
+        env = "BELLWETHER_MEMBERS",
+        value_name = "N",
+        default_value_t = 0
+    )]
+    pub members: usize,
+
     /// Lets an empty server, or another group's, become primary although others have data, which
     /// they then lose.
     #[arg(long, env = "BELLWETHER_ALLOW_DATA_LOSS")]
