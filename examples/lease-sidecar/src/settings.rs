@@ -188,6 +188,25 @@ pub struct Settings {
     pub log_format: LogFormat,
 }
 
+/// A complaint about a Lease's configuration, in the words of the flags.
+fn in_flags(complaint: &str) -> String {
+    let fields = [
+        ("lease_duration", "--lease-duration"),
+        ("renew_deadline", "--renew-deadline"),
+        ("retry_period", "--retry-period"),
+        ("namespace (", "--namespace ("),
+        ("name (", "--lease ("),
+        ("member must", "--member must"),
+    ];
+    let said = complaint.to_owned();
+    fields.iter().fold(said, |said, (field, flag)| {
+        if said.contains(flag) {
+            return said;
+        }
+        said.replace(field, flag)
+    })
+}
+
 /// What stands for a member in REPLICAOF.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum ReachBy {
@@ -232,6 +251,9 @@ impl Checked for Settings {
                 return Err(format!("{flag} must be from {shortest:?} to {LONGEST:?}"));
             }
         }
+        self.election()
+            .check()
+            .map_err(|error| in_flags(&error.to_string()))?;
         if self.role_label.is_some() != self.role_pods.is_some() {
             return Err("--role-label and --role-pods need each other".to_owned());
         }

@@ -7,15 +7,13 @@ use crate::scene::AGENT;
 /// The line that an agent with these flags ends with.
 fn complaint(flags: &[&str], environment: &[(&str, &str)]) -> String {
     let needed = [
-        "--lease",
-        "redis",
-        "--headless-service",
-        "redis",
-        "--member",
-        "redis-0",
+        ("--lease", "redis"),
+        ("--headless-service", "redis"),
+        ("--member", "redis-0"),
     ];
+    let needed = needed.iter().filter(|(flag, _)| !flags.contains(flag));
     let output = Command::new(AGENT)
-        .args(needed)
+        .args(needed.flat_map(|(flag, value)| [flag, value]))
         .args(flags)
         .env_clear()
         .envs(environment.iter().copied())
@@ -38,6 +36,17 @@ fn what_contradicts_is_named() {
         (&["--reach-by", "addresses"], &["--reach-by", "--advertise"]),
         (&["--group", ""], &["--group"]),
         (&["--max-clients", "0"], &["--max-clients"]),
+        (&["--lease", "a/b"], &["--lease (", "a-z"]),
+        (&["--namespace", "A"], &["--namespace (", "a-z"]),
+        (&["--member", ""], &["--member"]),
+        (
+            &["--lease-duration", "5s"],
+            &["--lease-duration (5s)", "--renew-deadline", "5.25s"],
+        ),
+        (
+            &["--retry-period", "2s"],
+            &["--retry-period", "--renew-deadline"],
+        ),
         (&["--form-timeout", "1ms"], &["--form-timeout"]),
         (&["--redis-user", "app"], &["--redis-password-from"]),
     ] {
