@@ -62,6 +62,8 @@ impl Core {
         }
         let writing = self.call.is_some_and(|call| !call.purpose.is_look());
         self.spell = None;
+        // What became of them matters, and gives no right to lead any more.
+        self.doubt |= !self.writes.is_empty();
         self.writes.clear();
         self.releasing |= writing || self.holds();
     }
