@@ -1,22 +1,26 @@
 use std::{collections::VecDeque, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
-use axum::Router;
-use hyper::server::conn::http1;
+use axum::{Router, extract::ConnectInfo};
+use hyper::{
+    body::Incoming,
+    server::conn::http1,
+    service::{Service, service_fn},
+};
 use hyper_util::{
     rt::{TokioIo, TokioTimer},
     service::TowerToHyperService,
 };
+use secrecy::SecretString;
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{mpsc, watch},
-    task::{AbortHandle, JoinSet},
+    task::{AbortHandle, JoinSet, yield_now},
     time::{sleep, timeout},
 };
 use tracing::{debug, warn};
 
 use crate::{
-    Error, Report, SwitchoverRequest,
-    routes::{Metrics, SWITCHOVER_TIMEOUT, router},
+    Error, Report, Request, changes::REQUEST_TIMEOUT, guard::Guard, probes::Metrics, routes::router,
 };
 
 /// More connections than any set of probes, dashboards and operators keeps open at once.
@@ -24,7 +28,7 @@ const MAX_CONNECTIONS: usize = 64;
 /// For a request's head to arrive in.
 const HEAD_TIMEOUT: Duration = Duration::from_secs(5);
 /// For a connection in all: the head, the longest request, and a reader of the answer that is slow.
-const CONNECTION_TIMEOUT: Duration = SWITCHOVER_TIMEOUT.saturating_add(Duration::from_secs(10));
+const CONNECTION_TIMEOUT: Duration = REQUEST_TIMEOUT.saturating_add(Duration::from_secs(10));
 /// For the answers that are due when the node ends.
 const DRAIN_TIMEOUT: Duration = Duration::from_secs(2);
 /// Between two tries when the system is out of descriptors.
@@ -54,6 +58,7 @@ pub struct Admin {
     listener: TcpListener,
     address: SocketAddr,
     metrics: Metrics,
+    guard: Guard,
 }
 
 impl Admin {
@@ -73,6 +78,7 @@ impl Admin {
             listener,
             address,
             metrics: Metrics::default(),
+            guard: Guard::default(),
         })
     }
 
@@ -91,21 +97,30 @@ impl Admin {
         self
     }
 
+    /// Takes requests that change something from whoever gives `token`, and from nobody else; an
+    /// empty one lets nobody in. Without this they are taken from this machine only.
+    #[must_use]
+    pub fn with_token(mut self, token: SecretString) -> Self {
+        self.guard = Guard::with_token(token);
+        self
+    }
+
     /// Answers until `shutdown` completes; requests under way then have 2 seconds to end.
     ///
-    /// What a client does wrong ends that client's connection and nothing else.
+    /// What a client does wrong ends that client's connection and nothing else. `requests` needs
+    /// room for two: a switchover, and a pause or its end.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future closes the port and cuts every connection at once. A switchover that
-    /// was handed to the application goes on either way.
+    /// Dropping the future closes the port and cuts every connection at once. A request that was
+    /// handed to the application goes on either way.
     pub async fn run(
         self,
         report: watch::Receiver<Arc<Report>>,
-        switchovers: mpsc::Sender<SwitchoverRequest>,
+        requests: mpsc::Sender<Request>,
         shutdown: impl Future<Output = ()>,
     ) {
-        let router = router(report, switchovers, self.metrics);
+        let router = router(report, requests, self.metrics, self.guard);
         let (ending, ended) = watch::channel(());
         let mut connections = Connections::default();
         let mut shutdown = pin!(shutdown);
@@ -115,7 +130,12 @@ impl Admin {
                 accepted = self.listener.accept() => accepted,
             };
             match accepted {
-                Ok((stream, _)) => connections.add(serve(stream, router.clone(), ended.clone())),
+                Ok((stream, peer)) => {
+                    connections.add(serve(stream, peer, router.clone(), ended.clone()));
+                    // A crowd that waits to be accepted must not push out, within one turn, those
+                    // whose requests are there already.
+                    yield_now().await;
+                }
                 Err(error) => {
                     warn!(%error, "cannot accept an admin connection");
                     sleep(ACCEPT_PAUSE).await;
@@ -158,7 +178,17 @@ impl Connections {
 }
 
 /// One request and its answer.
-async fn serve(stream: TcpStream, router: Router, mut ended: watch::Receiver<()>) {
+async fn serve(
+    stream: TcpStream,
+    peer: SocketAddr,
+    router: Router,
+    mut ended: watch::Receiver<()>,
+) {
+    let routes = TowerToHyperService::new(router);
+    let service = service_fn(move |mut request: hyper::Request<Incoming>| {
+        request.extensions_mut().insert(ConnectInfo(peer));
+        routes.call(request)
+    });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
         .header_read_timeout(HEAD_TIMEOUT)
@@ -166,7 +196,7 @@ async fn serve(stream: TcpStream, router: Router, mut ended: watch::Receiver<()>
         .keep_alive(false)
         // A client that closes its side after the request still wants the answer.
         .half_close(true)
-        .serve_connection(TokioIo::new(stream), TowerToHyperService::new(router));
+        .serve_connection(TokioIo::new(stream), service);
     let mut connection = pin!(connection);
     let served = timeout(CONNECTION_TIMEOUT, async {
         tokio::select! {

@@ -59,6 +59,7 @@ mod write;
 
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Instant;
 
 use anyhow::Result;
 use base64::Engine;
@@ -253,6 +254,14 @@ impl KubeApi {
     #[must_use]
     pub fn requests(&self) -> Vec<Request> {
         self.front.record.all()
+    }
+
+    /// As [`requests`](Self::requests), of those that came at or after an instant.
+    #[must_use]
+    pub fn requests_since(&self, then: Instant) -> Vec<Request> {
+        let mut requests = self.requests();
+        requests.retain(|request| request.at >= then);
+        requests
     }
 
     /// Forgets the requests so far.

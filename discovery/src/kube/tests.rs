@@ -258,6 +258,9 @@ async fn a_cut_watch_goes_on_where_it_was() {
     assert_eq!(next(&mut discovery).await.unwrap(), [1, 2, 3]);
     assert_eq!(next(&mut discovery).await.unwrap(), [2, 3]);
     assert_eq!(script.asked(), ["0: list", "0: watch 1", "2: watch 1"]);
+    script.cut_watches();
+    nothing_for(SECOND, &mut discovery).await;
+    assert_eq!(script.asked(), ["3: watch 4"], "nothing is told twice");
 }
 
 #[tokio::test(start_paused = true)]

@@ -21,7 +21,15 @@ pub(crate) struct Flock {
 impl Flock {
     /// One in which all is permitted that the documentation says has to be, and no more.
     pub(crate) fn new() -> Self {
-        let api = KubeApi::start().expect("an API starts");
+        Self::on(KubeApi::start().expect("an API starts"))
+    }
+
+    /// The same where a real server can do nothing for the test.
+    pub(crate) fn in_memory() -> Self {
+        Self::on(KubeApi::start_in_memory().expect("an API starts"))
+    }
+
+    fn on(api: KubeApi) -> Self {
         let shaun = api.user("system:serviceaccount:default:shaun", permitted());
         Self { api, shaun }
     }

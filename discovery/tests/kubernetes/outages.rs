@@ -42,7 +42,7 @@ async fn a_watch_that_ends_or_is_cut_goes_on_where_it_was() {
 
 #[tokio::test]
 async fn what_is_forgotten_is_listed_anew() {
-    let flock = Flock::new();
+    let flock = Flock::in_memory();
     flock.slice("redis-a", "IPv4", &endpoints([1]));
     flock.slice("redis-b", "IPv4", &endpoints([2]));
     let mut discovery = flock.discovery(service()).await;
@@ -50,10 +50,15 @@ async fn what_is_forgotten_is_listed_anew() {
     let api = &flock.api;
     nothing_until(&mut discovery, || api.watches().len() == 1).await;
     // Both by a watch that is told so and by one that begins too late.
+    api.forget_requests();
     api.expire_watches(|_| true);
     flock.slice("redis-a", "IPv4", &endpoints([1, 3]));
     assert_eq!(next(&mut discovery).await.unwrap(), members([1, 2, 3]));
     nothing_until(&mut discovery, || api.watches().len() == 1).await;
+    assert_eq!(
+        flock.asked(),
+        ["list endpointslices", "watch endpointslices"]
+    );
     let refuse = api.add_fault(Fault::new(Act::DropBefore));
     api.cut_watches(|_| true);
     next(&mut discovery).await.expect_err("the API is away");
@@ -266,7 +271,9 @@ async fn an_api_that_fails_half_of_the_time_is_followed_all_the_same() {
         api.add_fault(Fault::new(Act::Refuse(refusal)).chance(0.1, seed));
     }
     api.add_fault(Fault::new(Act::DropAfter).chance(0.1, 7));
-    let mut discovery = flock.discovery(service()).await;
+    let mut config = service();
+    config.max_retry_interval = SECOND / 10;
+    let mut discovery = flock.discovery(config).await;
     let mut outages = 0;
     for number in 0..8 {
         let expected = members(0..=number);

@@ -181,7 +181,7 @@ async fn a_pod_of_two_families_is_one_member() {
     flock.slice(
         "redis-6",
         "IPv6",
-        &[endpoint(1, "fd00::1"), endpoint(3, "fd00:0::3")],
+        &[endpoint(1, "fd00::1"), endpoint(3, "fd00::3")],
     );
     let mut four = flock.discovery(service()).await;
     let expected: Members = [

@@ -1,6 +1,5 @@
 //! What is missing is named, and tried again.
 
-use bellwether_election::LeaseConfig;
 use bellwether_testkit::kube::Access;
 use serde_json::json;
 
@@ -11,13 +10,6 @@ const GROUP: &str = "coordination.k8s.io";
 /// What a role of the documentation allows.
 fn documented() -> Access {
     Access::none().allow(&["get", "create", "patch", "watch"], GROUP, "leases")
-}
-
-/// Times by which the slow retries of a denied member are not that slow.
-fn denied(member: &str) -> LeaseConfig {
-    let mut config = quick(member);
-    config.retry_period = std::time::Duration::from_millis(100);
-    config
 }
 
 #[tokio::test]
@@ -42,9 +34,13 @@ async fn a_missing_verb_is_named_until_it_is_there() {
             group.put(&json!({}), &json!({}));
         }
         group
-            .add(&denied, documented().deny(&[verb], GROUP, "leases"))
+            .add(&quick, documented().deny(&[verb], GROUP, "leases"))
             .await;
-        let problem = eventually("a problem is told", || group.nodes[0].problem()).await;
+        let told = || {
+            let problem = group.nodes[0].problem();
+            problem.filter(|problem| problem.contains("not permitted"))
+        };
+        let problem = eventually("a problem is told", told).await;
         for part in [verb, "leases", GROUP, "\"default\"", "Role"] {
             assert!(problem.contains(part), "{part}: {problem}");
         }
@@ -83,7 +79,7 @@ async fn without_permission_to_watch_all_is_polled() {
 
 #[tokio::test]
 async fn an_unknown_client_is_told_so() {
-    let group = Group::with(denied, 1).await;
+    let group = Group::with(quick, 1).await;
     group.leader().await;
     group.api.forget_user(&group.nodes[0].user);
     let problem = eventually("a problem is told", || group.nodes[0].problem()).await;
@@ -96,16 +92,19 @@ async fn an_unknown_client_is_told_so() {
 async fn a_namespace_that_does_not_exist_is_named() {
     let mut group = Group::empty();
     let elsewhere = |member: &str| {
-        let mut config = denied(member);
+        let mut config = quick(member);
         config.namespace = Some("elsewhere".into());
         config
     };
     group.add(&elsewhere, Access::all()).await;
-    let problem = eventually("a problem is told", || group.nodes[0].problem()).await;
-    assert!(
-        problem.contains("namespace \"elsewhere\" does not exist"),
-        "{problem}"
-    );
+    let named = "namespace \"elsewhere\" does not exist";
+    // A busy machine may tell of a call that took too long before.
+    eventually("the namespace is named", || {
+        group.nodes[0]
+            .problem()
+            .filter(|problem| problem.contains(named))
+    })
+    .await;
     group.api.add_namespace("elsewhere").expect("it is made");
     eventually("it leads", || when(group.nodes[0].leads())).await;
 }

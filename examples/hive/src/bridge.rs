@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use bellwether_admin::{Report, SwitchoverDone, SwitchoverRequest};
+use bellwether_admin::{Report, Request, Role, SwitchoverDone};
 use bellwether_proxy::{Topology, Upstream};
 use bellwether_replication::{Handle, Server, Status, View};
 use tokio::sync::{mpsc, watch};
@@ -21,6 +21,7 @@ impl Outlets {
             ready: Err(
                 "the address under which the others reach this member is not known yet".into(),
             ),
+            role: Role::Neither,
             status: serde_json::Value::Null,
         };
         Self {
@@ -45,8 +46,8 @@ impl Outlets {
                 publish(&self.to_replica, for_reads(&own, &now));
                 publish(&self.to_primary, for_writes(&now));
             }
-            self.reports
-                .send_replace(Arc::new(report(&own, &status.borrow_and_update())));
+            let report = report(&own, &now, &status.borrow_and_update());
+            self.reports.send_replace(Arc::new(report));
             if ended {
                 return;
             }
@@ -95,7 +96,7 @@ fn upstream(server: &Server) -> Upstream {
     }
 }
 
-fn report(own: &str, status: &Status) -> Report {
+fn report(own: &str, view: &View, status: &Status) -> Report {
     let ready = match (&status.trouble, &status.primary) {
         (Some(trouble), _) => Err(trouble.clone()),
         (None, None) => Err("no primary is known".to_owned()),
@@ -106,26 +107,59 @@ fn report(own: &str, status: &Status) -> Report {
     Report {
         live: true,
         ready,
+        role: role(own, view, status),
         status: json,
     }
 }
 
+fn role(own: &str, view: &View, status: &Status) -> Role {
+    let Some(primary) = &view.primary else {
+        return Role::Neither;
+    };
+    if primary.name == own {
+        // This election's leaders always have a lease. During a hand-over a view shows the former
+        // primary without one, for clients to wait by; it refuses writes.
+        return match view.until {
+            Some(until) => Role::Primary { until: Some(until) },
+            None => Role::Neither,
+        };
+    }
+    let linked = view.replicas.iter().any(|server| server.name == own);
+    if !linked || status.trouble.is_some() {
+        return Role::Neither;
+    }
+    // A server that last said that it is a replica itself says nothing of how far the writes are.
+    let theirs = status
+        .members
+        .get(&primary.name)
+        .and_then(|member| member.server.as_ref())
+        .filter(|server| server.is_primary());
+    let lag_bytes = theirs
+        .zip(status.server.as_ref())
+        .and_then(|(theirs, mine)| theirs.position.bytes_beyond(&mine.position));
+    Role::Replica { lag_bytes }
+}
+
 /// Brings the requests of the admin port to the sidecar.
-pub(crate) async fn switch_over(
-    mut requests: mpsc::Receiver<SwitchoverRequest>,
+pub(crate) async fn carry_out(
+    mut requests: mpsc::Receiver<Request>,
     handle: Handle,
 ) -> anyhow::Result<()> {
     while let Some(request) = requests.recv().await {
-        let done = handle
-            .switch_over(request.to)
-            .await
-            .map(|switched| SwitchoverDone {
-                from: switched.from,
-                to: switched.to,
-                took: switched.took,
-            });
-        // Whoever asked may have left.
-        let _ = request.answer.send(done);
+        // Whoever asked may have left, so what cannot be sent is dropped.
+        match request {
+            Request::Switchover { to, answer } => {
+                let done = handle.switch_over(to).await.map(|switched| SwitchoverDone {
+                    from: switched.from,
+                    to: switched.to,
+                    took: switched.took,
+                });
+                let _ = answer.send(done);
+            }
+            Request::Pause { answer } | Request::Resume { answer } => {
+                let _ = answer.send(Err("this program cannot pause".to_owned()));
+            }
+        }
     }
     // Without an admin port there is nothing to do.
     std::future::pending().await
@@ -133,8 +167,10 @@ pub(crate) async fn switch_over(
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use bellwether_election::Term;
-    use bellwether_replication::Address;
+    use bellwether_replication::{Address, Inspection, Link, MemberStatus, Position};
 
     use super::*;
 
@@ -145,18 +181,103 @@ mod tests {
         }
     }
 
-    #[test]
-    fn readers_prefer_the_own_replica_then_any_then_the_primary() {
-        let mut view = View {
+    fn view() -> View {
+        View {
             term: Term(1),
             until: None,
             primary: Some(server("a")),
             replicas: vec![server("b"), server("c")],
-        };
+        }
+    }
+
+    #[test]
+    fn readers_prefer_the_own_replica_then_any_then_the_primary() {
+        let mut view = view();
         let target = |own: &str, view: &View| for_reads(own, view).primary.unwrap().name;
         assert_eq!(target("c", &view), "c");
         assert_eq!(target("a", &view), "b");
         view.replicas.clear();
         assert_eq!(target("c", &view), "a");
+    }
+
+    fn inspection(role: bellwether_replication::Role, history: &str, offset: u64) -> Inspection {
+        Inspection {
+            run_id: "run".into(),
+            role,
+            position: Position {
+                replication_id: history.into(),
+                offset,
+                previous: None,
+            },
+            keys: 1,
+            loading: false,
+            priority: 100,
+            failing_over: false,
+        }
+    }
+
+    /// What `b` knows: its own offset, and what `a` last said of its role and offset.
+    fn status(mine: u64, theirs: Option<(bellwether_replication::Role, u64)>) -> Status {
+        let copy = bellwether_replication::Role::Replica {
+            of: Address::new("a", 6379),
+            link: Link::Up,
+        };
+        let member = MemberStatus {
+            redis: Address::new("a", 6379),
+            connected: true,
+            server: theirs.map(|(role, offset)| inspection(role, "x", offset)),
+        };
+        Status {
+            server: Some(inspection(copy, "x", mine)),
+            members: [("a".to_owned(), member)].into(),
+            ..Status::default()
+        }
+    }
+
+    #[test]
+    fn a_primary_is_one_for_as_long_as_its_lease() {
+        let mut view = view();
+        let until = Some(Instant::now());
+        view.until = until;
+        let nothing = Status::default();
+        assert_eq!(role("a", &view, &nothing), Role::Primary { until });
+        assert_eq!(role("d", &view, &nothing), Role::Neither);
+        // Kept to be shown during a hand-over.
+        view.until = None;
+        assert_eq!(role("a", &view, &nothing), Role::Neither);
+        assert_eq!(role("a", &View::default(), &nothing), Role::Neither);
+    }
+
+    #[test]
+    fn a_replica_lags_by_what_the_primary_has_more() {
+        use bellwether_replication::Role::Primary;
+        let lag_of = |status: &Status| match role("b", &view(), status) {
+            Role::Replica { lag_bytes } => lag_bytes,
+            other => panic!("{other:?}"),
+        };
+        assert_eq!(lag_of(&status(70, Some((Primary, 100)))), Some(30));
+        // What the primary last said is older than what came from it since.
+        assert_eq!(lag_of(&status(110, Some((Primary, 100)))), Some(0));
+        assert_eq!(lag_of(&status(70, None)), None);
+        assert_eq!(lag_of(&Status::default()), None);
+
+        let mut foreign = status(70, Some((Primary, 100)));
+        let own = foreign.server.as_mut().unwrap();
+        own.position.replication_id = "y".into();
+        assert_eq!(lag_of(&foreign), None);
+
+        let former = bellwether_replication::Role::Replica {
+            of: Address::new("c", 6379),
+            link: Link::Up,
+        };
+        assert_eq!(lag_of(&status(70, Some((former, 70)))), None);
+    }
+
+    #[test]
+    fn a_replica_in_trouble_or_without_link_is_none() {
+        let mut status = status(70, None);
+        assert_eq!(role("e", &view(), &status), Role::Neither);
+        status.trouble = Some("no answer within 1s".into());
+        assert_eq!(role("b", &view(), &status), Role::Neither);
     }
 }

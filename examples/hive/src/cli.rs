@@ -75,7 +75,7 @@ fn parse<S: Checked>() -> Result<S, ExitCode> {
             }
         },
         Err(mut error) if error.use_stderr() => {
-            hide_password(&mut error);
+            hide_secret(&mut error);
             eprintln!("{name}: {}", one_line(&error.to_string()));
             Err(ExitCode::from(2))
         }
@@ -87,10 +87,10 @@ fn parse<S: Checked>() -> Result<S, ExitCode> {
     }
 }
 
-/// Who gives a password where its source is expected must not find it in a log.
-fn hide_password(error: &mut clap::Error) {
+/// Who gives a password or a token where its source is expected must not find it in a log.
+fn hide_secret(error: &mut clap::Error) {
     let argument = error.get(ContextKind::InvalidArg).map(ToString::to_string);
-    if argument.is_some_and(|argument| argument.contains("password")) {
+    if argument.is_some_and(|argument| ["password", "token"].iter().any(|s| argument.contains(s))) {
         let hidden = ContextValue::String("...".to_owned());
         error.insert(ContextKind::InvalidValue, hidden);
     }

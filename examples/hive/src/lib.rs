@@ -9,6 +9,7 @@ mod bridge;
 pub mod cli;
 mod password;
 mod settings;
+mod token;
 
 use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
 
@@ -33,6 +34,7 @@ use tracing::{info, warn};
 use self::bridge::Outlets;
 pub use password::Password;
 pub use settings::{Settings, YesNo};
+pub use token::Token;
 
 /// Host and port of each agent.
 type PeerAddresses = BTreeSet<(String, u16)>;
@@ -55,9 +57,9 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     // Clients and probes are answered from the start, though not served yet.
     let outlets = Outlets::new();
     let proxies = Proxies::start(&settings, &outlets)?;
-    let (requests, switchovers) = mpsc::channel(1);
+    let (requests, requested) = mpsc::channel(2);
     if let Some(listen) = settings.admin_listen {
-        let admin = Admin::bind(AdminConfig::new(listen))
+        let mut admin = Admin::bind(AdminConfig::new(listen))
             .await
             .context("--admin-listen")?
             .with_metrics(move || {
@@ -65,6 +67,9 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
                     .as_ref()
                     .map_or_else(String::new, PrometheusHandle::render)
             });
+        if let Some(token) = &settings.admin_token_file {
+            admin = admin.with_token(token.secret());
+        }
         let reports = outlets.reports.subscribe();
         tasks.spawn(async move {
             admin.run(reports, requests, std::future::pending()).await;
@@ -92,7 +97,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         Timestamp::new(election_config(&settings, &server), peers).context("--peer-listen")?;
     let (participant, seat) = seat(Bytes::new());
     let (sidecar, handle) = sidecar(&settings, server.clone(), participant);
-    tasks.spawn(bridge::switch_over(switchovers, handle.clone()));
+    tasks.spawn(bridge::carry_out(requested, handle.clone()));
     let agent = async {
         let election = async { election.run(seat).await.context("the election ended") };
         let sidecar = async {

@@ -11,6 +11,7 @@ use humantime::parse_duration;
 use crate::{
     cli::{Checked, LogFormat},
     password::Password,
+    token::Token,
 };
 
 /// Longer than anything here may sensibly take.
@@ -105,10 +106,15 @@ pub struct Settings {
     )]
     pub group: String,
 
-    /// Where /livez, /readyz, /status and POST /switchover are answered. Not offered by default;
-    /// it has no password.
+    /// Where /livez, /readyz, /primary, /replica[?lag=BYTES], /status, /metrics and POST
+    /// /switchover are answered. Not offered by default.
     #[arg(long, env = "BELLWETHER_ADMIN_LISTEN", value_name = "ADDR:PORT")]
     pub admin_listen: Option<SocketAddr>,
+
+    /// A file with the token that each POST to --admin-listen must then give, as "Authorization:
+    /// Bearer TOKEN". Without it they are taken from this machine only.
+    #[arg(long, env = "BELLWETHER_ADMIN_TOKEN_FILE", value_name = "FILE")]
+    pub admin_token_file: Option<Token>,
 
     /// As Redis's: with "yes", and no password given, clients are served only from this machine.
     #[arg(
@@ -247,6 +253,9 @@ impl Checked for Settings {
                 return Err(format!("{user_flag} needs {flag} env:NAME or file:PATH"));
             }
         }
+        if self.admin_token_file.is_some() && self.admin_listen.is_none() {
+            return Err("--admin-token-file needs --admin-listen".to_owned());
+        }
         self.check_durations()?;
         if self.advertise.as_ref().is_some_and(|host| !is_host(host)) {
             return Err("--advertise must be a host name or an IP address, without a port".into());
@@ -326,6 +335,10 @@ mod tests {
         );
         let said = complaint(&["--redis-user", "app"]);
         assert!(said.contains("--redis-password-from"), "{said}");
+        let token = tempfile::NamedTempFile::new().unwrap();
+        std::fs::write(&token, "open-sesame").unwrap();
+        let said = complaint(&["--admin-token-file", token.path().to_str().unwrap()]);
+        assert!(said.contains("--admin-listen"), "{said}");
         assert!(complaint(&["--listen", "0.0.0.0:0"]).contains("--listen"));
         assert!(complaint(&["--hold", "1ms"]).contains("--hold"));
         assert!(complaint(&["--group", ""]).contains("--group"));

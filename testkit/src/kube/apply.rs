@@ -74,5 +74,7 @@ fn wanted(write: &Write<'_>) -> Result<Value, Failure> {
         wanted["metadata"]["name"] = write.target.name.clone().into();
     }
     write.check_name(&wanted)?;
+    // Lists are compared whole, and those that are there are filled in.
+    shape::fill_lists(resource, &mut wanted);
     Ok(wanted)
 }

@@ -58,6 +58,12 @@ impl Front {
         let body = match Limited::new(body, LARGEST).collect().await {
             Ok(body) => body.to_bytes(),
             Err(error) if error.is::<LengthLimitError>() => {
+                let call = Call::new(&head, Bytes::new());
+                let number = self
+                    .record
+                    .open(Request::new(&call, user.map(|user| user.name)));
+                self.record
+                    .answered(number, StatusCode::PAYLOAD_TOO_LARGE.as_u16());
                 return Ok(self.respond(Failure::too_large(LARGEST).into(), None));
             }
             Err(_) => return Err(Cut),

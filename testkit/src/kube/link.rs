@@ -2,6 +2,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::{Arc, mpsc as std_mpsc};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use hyper::server::conn::http1;
@@ -12,6 +13,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::task::JoinSet;
+use tokio::time::sleep;
 use tokio_rustls::TlsAcceptor;
 
 use super::front::Front;
@@ -156,7 +158,8 @@ impl Way {
                     Ok((stream, _)) => self.serve(stream),
                     Err(error) => {
                         eprintln!("the Kubernetes API cannot accept a connection: {error}");
-                        tokio::task::yield_now().await;
+                        // Such as too many open files: it may pass.
+                        sleep(Duration::from_millis(10)).await;
                     }
                 },
                 Some(_) = self.connections.join_next() => {}

@@ -196,9 +196,11 @@ fn resources(group: &str, version: &str) -> Value {
     let list: Vec<Value> = ours
         .clone()
         .map(|resource| {
+            let short = Some(resource.short).filter(|short| !short.is_empty());
             json!({
                 "name": resource.plural,
                 "singularName": resource.singular,
+                "shortNames": short.into_iter().collect::<Vec<_>>(),
                 "namespaced": resource.namespaced,
                 "kind": resource.kind,
                 "verbs": verbs,

@@ -134,7 +134,7 @@ fn conflict(conflicts: &[(&Manager, &Path)], version: &str) -> Failure {
 fn fields(object: &Value) -> BTreeMap<Path, Value> {
     fn walk(value: &Value, path: &Path, into: &mut BTreeMap<Path, Value>) {
         match value.as_object() {
-            Some(map) => {
+            Some(map) if !is_atomic(path) => {
                 for (key, value) in map {
                     let mut path = path.clone();
                     path.push(key.clone());
@@ -143,7 +143,7 @@ fn fields(object: &Value) -> BTreeMap<Path, Value> {
                     }
                 }
             }
-            None => {
+            _ => {
                 into.insert(path.clone(), value.clone());
             }
         }
@@ -151,6 +151,12 @@ fn fields(object: &Value) -> BTreeMap<Path, Value> {
     let mut all = BTreeMap::new();
     walk(object, &Vec::new(), &mut all);
     all
+}
+
+/// Maps that are one field, by their schema: applying a selector replaces it.
+fn is_atomic(path: &[String]) -> bool {
+    matches!(path, [spec, field] if spec == "spec" && matches!(field.as_str(), "selector" | "nodeSelector"))
+        || matches!(path, [field] if field == "involvedObject")
 }
 
 fn is_the_systems(path: &Path) -> bool {

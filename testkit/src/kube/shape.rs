@@ -190,6 +190,7 @@ pub(crate) fn now() -> String {
 
 /// Fills in what an object leaves open; when it replaces another, `live`, also from that one.
 pub(crate) fn fill(resource: &Resource, object: &mut Value, live: Option<&Value>) {
+    fill_lists(resource, object);
     let is_new = live.is_none();
     match resource.kind {
         "EndpointSlice" => {
@@ -198,14 +199,7 @@ pub(crate) fn fill(resource: &Resource, object: &mut Value, live: Option<&Value>
             }
             // Go writes a list that is not there as null, unless it is told to leave it out.
             default(object, "endpoints", Value::Null);
-            let endpoints = object["endpoints"].as_array_mut();
-            for endpoint in endpoints.into_iter().flatten() {
-                default(endpoint, "conditions", json!({}));
-            }
-            for port in object["ports"].as_array_mut().into_iter().flatten() {
-                default(port, "protocol", "TCP".into());
-                default(port, "name", "".into());
-            }
+            default(object, "ports", Value::Null);
         }
         "Pod" if is_new => {
             object["metadata"]["generation"] = 1.into();
@@ -223,6 +217,36 @@ pub(crate) fn fill(resource: &Resource, object: &mut Value, live: Option<&Value>
     }
 }
 
+/// Fills in what the elements of its lists leave open.
+pub(crate) fn fill_lists(resource: &Resource, object: &mut Value) {
+    match resource.kind {
+        "EndpointSlice" => {
+            for endpoint in elements(object, "/endpoints") {
+                default(endpoint, "conditions", json!({}));
+            }
+            for port in elements(object, "/ports") {
+                default(port, "protocol", "TCP".into());
+                default(port, "name", "".into());
+            }
+        }
+        "Service" => {
+            for port in elements(object, "/spec/ports") {
+                let number = port["port"].clone();
+                default(port, "protocol", "TCP".into());
+                default(port, "targetPort", number);
+            }
+        }
+        _ => {}
+    }
+}
+
+fn elements<'a>(object: &'a mut Value, path: &str) -> impl Iterator<Item = &'a mut Value> {
+    let list = object.pointer_mut(path).and_then(Value::as_array_mut);
+    list.into_iter()
+        .flatten()
+        .filter(|element| element.is_object())
+}
+
 fn service(service: &mut Value, live: Option<&Value>) {
     if live.is_none() {
         service["status"] = json!({"loadBalancer": {}});
@@ -231,11 +255,6 @@ fn service(service: &mut Value, live: Option<&Value>) {
     let spec = &mut service["spec"];
     default(spec, "type", "ClusterIP".into());
     default(spec, "sessionAffinity", "None".into());
-    for port in spec["ports"].as_array_mut().into_iter().flatten() {
-        let number = port["port"].clone();
-        default(port, "protocol", "TCP".into());
-        default(port, "targetPort", number);
-    }
     if spec["type"] == "ExternalName" {
         return;
     }

@@ -2,6 +2,7 @@
 //! `KUBEBUILDER_ASSETS` names one, a real server. The same tests, the same answers.
 
 mod access;
+mod alike;
 mod asking;
 mod clients;
 mod faults;

@@ -723,6 +723,7 @@ async fn endpointslices_hold_addresses_of_one_family() {
         )
         .await;
     assert_eq!((code, bare.get("endpoints")), (201, Some(&Value::Null)));
+    assert_eq!(bare.get("ports"), Some(&Value::Null));
     let turned = asker
         .put(
             &format!("{SLICES}/four"),

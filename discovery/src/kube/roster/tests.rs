@@ -128,8 +128,10 @@ fn one_member_for_each_pod() {
 
     let mut ending = endpoint("a", "10.0.0.1");
     ending.state = State::Terminating;
-    let anew = endpoint("a", "10.0.0.2");
-    assert_eq!(of(&rules(), &[ending, anew]), ["a@10.0.0.2:6379"]);
+    for anew in ["10.0.0.2", "fd00::2"] {
+        let found = of(&rules(), &[ending.clone(), endpoint("a", anew)]);
+        assert_eq!(found, [format!("a@{anew}:6379")]);
+    }
 }
 
 #[test]
@@ -212,8 +214,12 @@ fn a_crowd_is_told_once_and_not_taken() {
         ["b@10.0.0.1:6379", "c@10.0.0.1:6379"],
         "nobody lingers where there is no room"
     );
+    roster.put("x".into(), all[2..].to_vec());
+    assert_eq!(news(&mut roster, now), None, "one of them lingers");
+    assert!(roster.wake_at().is_some());
     roster.put("x".into(), all.to_vec());
     assert_eq!(roster.news(now), Some(Err(Crowd { found: 3 })), "again");
+    assert_eq!(roster.wake_at(), None, "or the caller would spin");
 }
 
 #[test]

@@ -1,9 +1,15 @@
 //! The admin port over plain HTTP, and what it does to a group.
 
-use anyhow::{Context, Result, ensure};
-use bellwether_testkit::{Group, InTurn, Writer, WriterOptions, until};
+use std::{fs, net::SocketAddr};
 
-use crate::scene::{PATIENCE, ask, grows, http, kept, settled, status, three, with_group};
+use anyhow::{Context, Result, ensure};
+use bellwether_testkit::{Group, GroupOptions, InTurn, Writer, WriterOptions, until};
+use tempfile::TempDir;
+
+use crate::scene::{
+    PATIENCE, ask, grows, http, http_with, kept, ready, settled, settled_without, status, three,
+    with_group,
+};
 
 #[test]
 fn probes_and_status() -> Result<()> {
@@ -12,7 +18,8 @@ fn probes_and_status() -> Result<()> {
         for (index, node) in group.nodes.iter().enumerate() {
             let get = |path: &str| http(node.admin, &format!("GET {path}"));
             ensure!(get("/livez")?.0 == 200);
-            ensure!(get("/readyz")?.0 == 200);
+            // Whose copy has just ended may be syncing yet by its agent's last look.
+            until(PATIENCE, "the copy to show", || ready(node.admin))?;
             ensure!(get("/")?.0 == 404 && get("/switchover")?.0 == 405);
             ensure!(http(node.admin, "POST /status")?.0 == 405);
             let status = status(node.admin)?;
@@ -43,6 +50,132 @@ fn probes_and_status() -> Result<()> {
             Ok(())
         })?;
         not_ready_without_its_server(group, (primary + 1) % 3)
+    })
+}
+
+/// Waits until the node's `/primary` and `/replica` answer with these codes.
+fn shows(admin: SocketAddr, primary: u16, replica: u16) -> Result<()> {
+    until(PATIENCE, "the role that balancers see", || {
+        let codes = (
+            http(admin, "OPTIONS /primary")?.0,
+            http(admin, "GET /replica")?.0,
+        );
+        ensure!(codes == (primary, replica), "{codes:?}");
+        Ok(())
+    })
+}
+
+/// What a balancer sees follows the group through a switchover, a failover, and the loss of a link.
+#[test]
+fn balancers_see_who_is_what() -> Result<()> {
+    with_group(&three(), |group| {
+        let first = settled(group)?;
+        let roles = |group: &Group, primary: usize, gone: &[usize]| {
+            for (index, node) in group.nodes.iter().enumerate() {
+                match index {
+                    _ if gone.contains(&index) => shows(node.admin, 503, 503)?,
+                    _ if index == primary => shows(node.admin, 200, 503)?,
+                    _ => shows(node.admin, 503, 200)?,
+                }
+            }
+            Ok::<_, anyhow::Error>(())
+        };
+        roles(group, first, &[])?;
+
+        let (code, body) = http(group.nodes[first].admin, "POST /switchover")?;
+        ensure!(code == 200, "{code} {body}");
+        let second = settled(group)?;
+        ensure!(second != first, "{body}");
+        roles(group, second, &[])?;
+
+        group.nodes[second].redis.kill()?;
+        let third = settled_without(group, &[second])?;
+        roles(group, third, &[second])
+    })
+}
+
+/// A replica that is stopped keeps its link, falls behind, and catches up when it continues.
+#[test]
+fn a_lag_is_measured_and_bounded() -> Result<()> {
+    let options = GroupOptions {
+        // Its agent waits for its answer, and meanwhile goes by the last one.
+        flags: ["--down-after", "60s"].map(str::to_owned).into(),
+        ..three()
+    };
+    with_group(&options, |group| {
+        let primary = settled(group)?;
+        let replica = (primary + 1) % 3;
+        let admin = group.nodes[replica].admin;
+        let answers = |bound: &str, code: u16, part: &str| {
+            until(PATIENCE, &format!("{code} within {bound}"), || {
+                let (found, body) = http(admin, &format!("GET /replica?lag={bound}"))?;
+                ensure!(found == code && body.contains(part), "{found} {body}");
+                Ok(())
+            })
+        };
+        answers("0", 200, "ok")?;
+        answers("10M", 400, "10MB")?;
+        let at_primary = http(group.nodes[primary].admin, "GET /replica?lag=1TB")?;
+        ensure!(at_primary.0 == 503, "{}", at_primary.1);
+
+        group.nodes[replica].redis.stop()?;
+        let big = "x".repeat(100_000);
+        group.nodes[primary].redis.command(&["SET", "big", &big])?;
+        answers("50kB", 503, "bytes behind")?;
+        answers("1MB", 200, "ok")?;
+        group.nodes[replica].redis.cont()?;
+        answers("0", 200, "ok")
+    })
+}
+
+/// A group whose agents take changes from whoever gives a token.
+#[test]
+fn changes_need_the_token_of_the_file() -> Result<()> {
+    let dir = TempDir::new()?;
+    let file = dir.path().join("token");
+    fs::write(&file, "open-sesame\n")?;
+    let options = GroupOptions {
+        environment: vec![(
+            "BELLWETHER_ADMIN_TOKEN_FILE".into(),
+            file.to_string_lossy().into_owned(),
+        )],
+        ..three()
+    };
+    with_group(&options, |group| {
+        let primary = settled(group)?;
+        let admin = group.nodes[primary].admin;
+        for headers in ["", "Authorization: Bearer open-sesam\r\n"] {
+            let (code, body) = http_with(admin, "POST /switchover", headers)?;
+            ensure!(
+                code == 401 && body.contains("Bearer TOKEN"),
+                "{code} {body}"
+            );
+        }
+        ensure!(settled(group)? == primary, "nothing has changed");
+        let right = "Authorization: Bearer open-sesame\r\n";
+        let (code, body) = http_with(admin, "POST /switchover", right)?;
+        ensure!(code == 200, "{code} {body}");
+        ensure!(settled(group)? != primary, "{body}");
+        ensure!(!group.logs().contains("sesame"), "the token is in a log");
+        Ok(())
+    })
+}
+
+#[test]
+fn this_program_cannot_pause() -> Result<()> {
+    with_group(&three(), |group| {
+        let primary = settled(group)?;
+        for path in ["/pause", "/resume"] {
+            for node in &group.nodes {
+                let (code, body) = http(node.admin, &format!("POST {path}"))?;
+                ensure!(
+                    code == 409 && body.contains("cannot pause"),
+                    "{code} {body}"
+                );
+            }
+        }
+        ensure!(settled(group)? == primary, "nothing has changed");
+        Ok(())
     })
 }
 

@@ -58,6 +58,15 @@ fn bad_input_is_named_in_one_line() -> Result<()> {
         (&[peers, "--replica-listen", ":7001"], "--replica-listen"),
         (&[peers, "--peer-listen", "0.0.0.0:-1"], "--peer-listen"),
         (&[peers, "--admin-listen", "0.0.0.0:0"], "--admin-listen"),
+        (
+            &[peers, "--admin-token-file", "/no/such/file"],
+            "--admin-token-file",
+        ),
+        (
+            &[peers, "--admin-token-file", "/dev/null"],
+            "--admin-token-file",
+        ),
+        (&[peers, "--admin-token-file", "/"], "--admin-token-file"),
         (&[peers, "--redis", "127.0.0.1:0"], "--redis"),
         (&[peers, "--redis", "127.0.0.1"], "--redis"),
         (&[peers, "--advertise-redis", "a:b"], "--advertise-redis"),
@@ -116,11 +125,13 @@ fn bad_input_is_named_in_one_line() -> Result<()> {
 }
 
 #[test]
-fn a_password_is_not_repeated_in_a_complaint() -> Result<()> {
-    let flags = ["--peers=a:1", "--redis-password-from", "hunter2-unmasked"];
-    let (code, lines) = ends(&flags)?;
-    ensure!(code == Some(2) && lines.len() == 1, "{code:?} {lines:?}");
-    ensure!(!lines[0].contains("hunter2"), "{lines:?}");
+fn a_secret_is_not_repeated_in_a_complaint() -> Result<()> {
+    for flag in ["--redis-password-from", "--admin-token-file"] {
+        let flags = ["--peers=a:1", flag, "hunter2-unmasked"];
+        let (code, lines) = ends(&flags)?;
+        ensure!(code == Some(2) && lines.len() == 1, "{code:?} {lines:?}");
+        ensure!(!lines[0].contains("hunter2"), "{lines:?}");
+    }
     Ok(())
 }
 

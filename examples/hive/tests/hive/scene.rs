@@ -156,11 +156,21 @@ pub(crate) fn one_tail(record: &Record, kept: &Comparison) -> Result<()> {
 
 /// Speaks HTTP: the request's first line without the version; status and body.
 pub(crate) fn http(address: SocketAddr, request: &str) -> Result<(u16, String)> {
+    http_with(address, request, "")
+}
+
+/// The same with more headers, each with its line end.
+pub(crate) fn http_with(
+    address: SocketAddr,
+    request: &str,
+    headers: &str,
+) -> Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     write!(
         stream,
-        "{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\r\n"
+        "{request} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\nContent-Length: 0\r\n\
+         {headers}\r\n"
     )?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer)?;
