@@ -56,8 +56,8 @@ pub use status::LeaseStatus;
 /// What it does not promise:
 /// - **An API server that is away for `renew_deadline` ends the leader's spell.** Nobody leads until
 ///   it is back.
-/// - Whoever may write the Lease can break it: by naming a holder, by deleting *and remaking* it, or
-///   by lowering the term by hand.
+/// - Whoever may write the Lease can break it: by erasing the holder together with the annotation that
+///   repeats it, by deleting *and remaking* it, or by lowering the term by hand.
 /// - Other programs that hold the same Lease (client-go's, for example) are respected as client-go
 ///   respects them, and they respect this one. They have no terms, and they take a deleted Lease at
 ///   once.

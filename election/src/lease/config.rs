@@ -76,8 +76,13 @@ impl LeaseConfig {
         }
     }
 
-    /// Checks what must hold of single fields and between fields.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Checks what must hold of single fields and between fields. Whoever takes part by this
+    /// configuration checks it, too.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`] names the fields and the rule.
+    pub fn check(&self) -> Result<(), Error> {
         let wrong = |what: String| Err(Error::Config(what));
         if let Some(namespace) = &self.namespace {
             check_label("namespace", namespace)?;

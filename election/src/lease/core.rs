@@ -56,6 +56,15 @@ pub(crate) enum Seen {
     Absent(Option<Version>),
 }
 
+impl Seen {
+    fn version(&self) -> Option<&Version> {
+        match self {
+            Self::Present(seen) => Some(&seen.version),
+            Self::Absent(version) => version.as_ref(),
+        }
+    }
+}
+
 /// Why a call came to nothing, as far as it matters for what comes next.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Failure {
@@ -141,8 +150,20 @@ pub(crate) struct Core {
 #[derive(Clone, Debug)]
 enum Known {
     Nothing,
-    Absent,
+    /// There is none since this version, or since a later one.
+    Absent(Option<Version>),
     Present(Snapshot),
+}
+
+impl Known {
+    /// What is older than this is no news.
+    fn version(&self) -> Option<&Version> {
+        match self {
+            Self::Nothing => None,
+            Self::Absent(version) => version.as_ref(),
+            Self::Present(seen) => Some(&seen.version),
+        }
+    }
 }
 
 /// One's own leadership.

@@ -75,7 +75,8 @@ fn for_writes(view: &View) -> Topology {
 }
 
 /// Brings readers to the own server if it is a replica, else to another one, else to the primary.
-fn for_reads(own: &str, view: &View) -> Topology {
+#[must_use]
+pub fn for_reads(own: &str, view: &View) -> Topology {
     let mine = view.replicas.iter().find(|server| server.name == own);
     match mine.or(view.replicas.first()) {
         Some(replica) => Topology {
@@ -96,7 +97,13 @@ fn upstream(server: &Server) -> Upstream {
     }
 }
 
-fn report(own: &str, view: &View, status: &Status) -> Report {
+/// What a node says of itself by its sidecar's knowledge.
+///
+/// # Panics
+///
+/// Never: a status is plain data.
+#[must_use]
+pub fn report(own: &str, view: &View, status: &Status) -> Report {
     let ready = match (&status.trouble, &status.primary) {
         (Some(trouble), _) => Err(trouble.clone()),
         (None, None) => Err("no primary is known".to_owned()),
@@ -141,7 +148,11 @@ fn role(own: &str, view: &View, status: &Status) -> Role {
 }
 
 /// Brings the requests of the admin port to the sidecar.
-pub(crate) async fn carry_out(
+///
+/// # Errors
+///
+/// None; it goes on for as long as the program.
+pub async fn carry_out(
     mut requests: mpsc::Receiver<Request>,
     handle: Handle,
 ) -> anyhow::Result<()> {

@@ -1,6 +1,6 @@
 //! What every example program does alike: flags, logs, signals and exit codes.
 
-use std::{future::Future, process::ExitCode};
+use std::{fmt, future::Future, process::ExitCode};
 
 use clap::{
     Parser, ValueEnum,
@@ -32,6 +32,17 @@ pub trait Checked: Parser {
     fn check(&self) -> Result<(), String>;
 }
 
+/// The context of an error that only somebody who changes the configuration can mend: a program
+/// ends with 2 for it, as for a wrong flag.
+#[derive(Clone, Copy, Debug)]
+pub struct Misconfigured;
+
+impl fmt::Display for Misconfigured {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the configuration cannot work")
+    }
+}
+
 /// Parses flags and environment, logs, runs, and ends with 0, with 1 for a failure, or with 2 and
 /// one line for a bad configuration.
 ///
@@ -58,7 +69,13 @@ where
     match result {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            eprintln!("{}: {error:#}", S::command().get_name());
+            let name = S::command().get_name().to_owned();
+            if error.is::<Misconfigured>() {
+                // The context says nothing that its cause does not say better.
+                eprintln!("{name}: {:#}", error.root_cause());
+                return ExitCode::from(2);
+            }
+            eprintln!("{name}: {error:#}");
             ExitCode::FAILURE
         }
     }

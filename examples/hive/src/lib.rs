@@ -5,34 +5,38 @@
 //! two, each side may have a primary; when it heals, one side's writes are dropped and logged.
 
 mod advertise;
-mod bridge;
+pub mod bridge;
 pub mod cli;
 mod password;
+pub mod ports;
+mod servers;
 mod settings;
+pub mod tasks;
 mod token;
 
-use std::{collections::BTreeSet, future::Future, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, future::Future};
 
 use anyhow::Context as _;
 use bellwether_admin::{Admin, AdminConfig};
 use bellwether_discovery::{Discovery, DnsConfig};
 use bellwether_election::{Election as _, Participant, Timestamp, TimestampConfig, seat};
 use bellwether_proxy::{Proxy, ProxyConfig};
-use bellwether_replication::{
-    Address, Handle, Instance, Redis, RedisOptions, Server, Sidecar, SidecarConfig,
-};
-use bellwether_resp::Credentials;
+use bellwether_replication::{Address, Handle, Server, Sidecar, SidecarConfig};
 use bytes::Bytes;
 use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
 use tokio::{
     sync::{mpsc, watch},
-    task::{JoinError, JoinSet},
     time::{Instant, timeout_at},
 };
 use tracing::{info, warn};
 
-use self::bridge::Outlets;
+use self::{
+    bridge::Outlets,
+    ports::Ports,
+    tasks::{Tasks, premature},
+};
 pub use password::Password;
+pub use servers::ServerFlags;
 pub use settings::{Settings, YesNo};
 pub use token::Token;
 
@@ -56,7 +60,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         .context("metrics cannot be recorded")?;
     // Clients and probes are answered from the start, though not served yet.
     let outlets = Outlets::new();
-    let proxies = Proxies::start(&settings, &outlets)?;
+    let proxies = ports(&settings, &outlets)?;
     let (requests, requested) = mpsc::channel(2);
     if let Some(listen) = settings.admin_listen {
         let mut admin = Admin::bind(AdminConfig::new(listen))
@@ -127,73 +131,34 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     }
 }
 
-/// The tasks of an agent, none of which should end by itself.
-type Tasks = JoinSet<anyhow::Result<()>>;
-
-fn premature(ended: Option<Result<anyhow::Result<()>, JoinError>>) -> anyhow::Error {
-    match ended {
-        Some(Ok(Err(error))) => error,
-        Some(Err(error)) => anyhow::Error::new(error).context("a task panicked"),
-        Some(Ok(Ok(()))) | None => anyhow::anyhow!("a task ended that never should"),
+/// Starts what clients connect to.
+fn ports(settings: &Settings, outlets: &Outlets) -> anyhow::Result<Ports> {
+    let config = |listen| {
+        let mut config = ProxyConfig::new(listen);
+        config.hold = settings.hold;
+        config.max_clients = settings.max_clients;
+        config.workers = settings.workers.unwrap_or(config.workers);
+        config.local_only = settings.is_protected();
+        config
+    };
+    let primary = Proxy::start(config(settings.listen), outlets.to_primary.subscribe());
+    let replica = settings.replica_listen.map(|listen| {
+        Proxy::start(config(listen), outlets.to_replica.subscribe()).context("--replica-listen")
+    });
+    let ports = Ports {
+        primary: primary.context("--listen")?,
+        replica: replica.transpose()?,
+    };
+    info!(address = %ports.primary.local_addr(), "clients are brought to the primary");
+    if let Some(replica) = &ports.replica {
+        info!(address = %replica.local_addr(), "clients are brought to a replica");
     }
-}
-
-struct Proxies {
-    primary: Proxy,
-    replica: Option<Proxy>,
-}
-
-impl Proxies {
-    fn start(settings: &Settings, outlets: &Outlets) -> anyhow::Result<Self> {
-        let config = |listen| {
-            let mut config = ProxyConfig::new(listen);
-            config.hold = settings.hold;
-            config.max_clients = settings.max_clients;
-            config.workers = settings.workers.unwrap_or(config.workers);
-            config.local_only = settings.is_protected();
-            config
-        };
-        let primary = Proxy::start(config(settings.listen), outlets.to_primary.subscribe());
-        let replica = settings.replica_listen.map(|listen| {
-            Proxy::start(config(listen), outlets.to_replica.subscribe()).context("--replica-listen")
-        });
-        let proxies = Self {
-            primary: primary.context("--listen")?,
-            replica: replica.transpose()?,
-        };
-        info!(address = %proxies.primary.local_addr(), "clients are brought to the primary");
-        if let Some(replica) = &proxies.replica {
-            info!(address = %replica.local_addr(), "clients are brought to a replica");
-        }
-        Ok(proxies)
-    }
-
-    async fn ended(&self) {
-        let replica = async {
-            match &self.replica {
-                Some(replica) => replica.ended().await,
-                None => std::future::pending().await,
-            }
-        };
-        tokio::select! {
-            () = self.primary.ended() => {}
-            () = replica => {}
-        }
-    }
-
-    async fn shutdown(self, within: Duration) {
-        let replica = async {
-            if let Some(replica) = self.replica {
-                replica.shutdown(within).await;
-            }
-        };
-        tokio::join!(self.primary.shutdown(within), replica);
-    }
+    Ok(ports)
 }
 
 /// This member's name, and where the others reach its server.
 fn own_server(settings: &Settings, host: String) -> Server {
-    let redis = Address::new(host.clone(), settings.redis.port);
+    let redis = Address::new(host.clone(), settings.server.redis.port);
     let server = Server {
         name: Address::new(host, settings.peer_listen.port()).to_string(),
         address: settings.advertise_redis.clone().unwrap_or(redis),
@@ -218,29 +183,10 @@ fn sidecar(settings: &Settings, server: Server, participant: Participant) -> (Si
     config.answer_timeout = settings.answer_timeout;
     config.form_timeout = settings.form_timeout;
     config.allow_data_loss = settings.allow_data_loss;
-    let own = redis(settings, settings.redis.clone(), config.down_after);
-    let (for_others, patience) = (settings.clone(), config.answer_timeout);
-    let connect = Box::new(move |address: &Address| redis(&for_others, address.clone(), patience));
+    let own = (settings.server).instance(settings.server.redis.clone(), config.down_after);
+    let (for_others, patience) = (settings.server.clone(), config.answer_timeout);
+    let connect = Box::new(move |address: &Address| for_others.instance(address.clone(), patience));
     Sidecar::new(config, own, connect, participant)
-}
-
-fn redis(settings: &Settings, address: Address, timeout: Duration) -> Arc<dyn Instance> {
-    let credentials = |user: &Option<String>, password: &Option<Password>| {
-        password.as_ref().map(|password| Credentials {
-            user: user.clone(),
-            password: password.secret(),
-        })
-    };
-    let control = credentials(&settings.redis_user, &settings.redis_password_from);
-    let replication = credentials(
-        &settings.replication_user,
-        &settings.replication_password_from,
-    );
-    let mut options = RedisOptions::default();
-    options.timeout = Some(timeout);
-    options.replication_credentials = replication.or_else(|| control.clone());
-    options.credentials = control;
-    Arc::new(Redis::new(address, options))
 }
 
 async fn follow_discovery(

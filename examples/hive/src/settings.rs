@@ -10,7 +10,7 @@ use humantime::parse_duration;
 
 use crate::{
     cli::{Checked, LogFormat},
-    password::Password,
+    servers::ServerFlags,
     token::Token,
 };
 
@@ -26,39 +26,9 @@ const LONGEST: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug, Parser)]
 #[command(name = "bellwether-hive", version)]
 pub struct Settings {
-    /// The own redis-server.
-    #[arg(
-        long,
-        env = "BELLWETHER_REDIS",
-        value_name = "HOST:PORT",
-        default_value = "127.0.0.1:6379"
-    )]
-    pub redis: Address,
-
-    /// User of control connections to all servers of the group; needs --redis-password-from.
-    #[arg(long, env = "BELLWETHER_REDIS_USER", value_name = "NAME")]
-    pub redis_user: Option<String>,
-
-    /// Where the password of control connections is.
-    #[arg(
-        long,
-        env = "BELLWETHER_REDIS_PASSWORD_FROM",
-        value_name = "env:NAME|file:PATH"
-    )]
-    pub redis_password_from: Option<Password>,
-
-    /// User with which replicas log in to the primary (masteruser); needs
-    /// --replication-password-from.
-    #[arg(long, env = "BELLWETHER_REPLICATION_USER", value_name = "NAME")]
-    pub replication_user: Option<String>,
-
-    /// Where the password of replicas (masterauth) is; by default that of --redis-password-from.
-    #[arg(
-        long,
-        env = "BELLWETHER_REPLICATION_PASSWORD_FROM",
-        value_name = "env:NAME|file:PATH"
-    )]
-    pub replication_password_from: Option<Password>,
+    /// The own server, and how all servers are logged in to.
+    #[command(flatten)]
+    pub server: ServerFlags,
 
     /// Where clients connect, to be brought to the primary.
     #[arg(
@@ -234,25 +204,7 @@ impl Checked for Settings {
                 return Err(format!("{flag}: the port must be between 1 and 65535"));
             }
         }
-        let users = [
-            (
-                "--redis-user",
-                "--redis-password-from",
-                &self.redis_user,
-                &self.redis_password_from,
-            ),
-            (
-                "--replication-user",
-                "--replication-password-from",
-                &self.replication_user,
-                &self.replication_password_from,
-            ),
-        ];
-        for (user_flag, flag, user, password) in users {
-            if user.is_some() && password.is_none() {
-                return Err(format!("{user_flag} needs {flag} env:NAME or file:PATH"));
-            }
-        }
+        self.server.check()?;
         if self.admin_token_file.is_some() && self.admin_listen.is_none() {
             return Err("--admin-token-file needs --admin-listen".to_owned());
         }
@@ -273,7 +225,7 @@ impl Checked for Settings {
 
 impl Settings {
     pub(crate) fn is_protected(&self) -> bool {
-        self.protected_mode == YesNo::Yes && self.redis_password_from.is_none()
+        self.protected_mode == YesNo::Yes && self.server.redis_password_from.is_none()
     }
 
     fn check_durations(&self) -> Result<(), String> {

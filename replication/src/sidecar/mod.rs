@@ -43,6 +43,10 @@ pub struct SidecarConfig {
     /// should be longer than the election takes to notice that a leader died: whose server was in
     /// step with a primary no longer ago than this waits for nobody.
     pub form_timeout: Duration,
+    /// How many members the group has, this one included. After a restart of everything, those that
+    /// are not even known yet are waited for as well, for `form_timeout`. Default 0: those that are
+    /// known are all.
+    pub expected_members: usize,
     /// Lets an empty server become primary, and be followed, although others have data; lets one
     /// become primary of which nobody knows whether its data is the latest; and takes the dataset of
     /// another group for one of this group. Default no: data would be lost.
@@ -62,6 +66,7 @@ impl SidecarConfig {
             survey_interval: Duration::from_secs(1),
             handover_timeout: Duration::from_secs(2),
             form_timeout: Duration::from_secs(10),
+            expected_members: 0,
             allow_data_loss: false,
         }
     }

@@ -62,22 +62,21 @@ impl Core {
         }
         let writing = self.call.is_some_and(|call| !call.purpose.is_look());
         self.spell = None;
+        // What became of them matters, and gives no right to lead any more.
+        self.doubt |= !self.writes.is_empty();
         self.writes.clear();
         self.releasing |= writing || self.holds();
     }
 
     /// The watch may tell what is old already.
     fn shown(&mut self, now: Instant, seen: Seen) {
-        let version = match &seen {
-            Seen::Present(snapshot) => Some(&snapshot.version),
-            Seen::Absent(version) => version.as_ref(),
-        };
-        if let Known::Present(known) = &self.known {
-            if version == Some(&known.version) {
+        let version = seen.version();
+        if let Some(known) = self.known.version() {
+            if version == Some(known) && matches!(seen, Seen::Present(_)) {
                 self.heard = now;
                 return;
             }
-            let older = version.and_then(|version| version.is_before(&known.version));
+            let older = version.and_then(|version| version.is_before(known));
             if older == Some(true) && self.flaw != Some(Flaw::BelievesOldNews) {
                 return;
             }
@@ -151,27 +150,30 @@ impl Core {
         }
     }
 
+    /// Whether the watch told something newer than this while it was asked for.
     fn is_older(&self, seen: &Seen) -> bool {
-        match (seen, &self.known) {
-            (Seen::Present(seen), Known::Present(known)) => {
-                seen.version.is_before(&known.version) == Some(true)
-            }
-            // What is newer than an absence cannot be told.
-            (Seen::Absent(_), Known::Present(_)) => true,
-            _ => false,
+        match (seen.version(), self.known.version()) {
+            (Some(version), Some(known)) => version.is_before(known) == Some(true),
+            // When an absence began is not told; a Lease that was shown meanwhile is rather newer.
+            (None, Some(_)) => matches!(self.known, Known::Present(_)),
+            (_, None) => false,
         }
     }
 
     /// From now on, this is how the Lease stands.
     fn learn(&mut self, now: Instant, seen: Seen) {
         self.heard = now;
-        let Seen::Present(seen) = seen else {
-            if !matches!(self.known, Known::Absent) {
-                self.changed = now;
+        let seen = match seen {
+            Seen::Present(seen) => seen,
+            Seen::Absent(version) => {
+                if !matches!(self.known, Known::Absent(_)) {
+                    self.changed = now;
+                }
+                let version = version.or_else(|| self.known.version().cloned());
+                self.known = Known::Absent(version);
+                self.releasing = false;
+                return;
             }
-            self.known = Known::Absent;
-            self.releasing = false;
-            return;
         };
         let news = !self.is_as_known(&seen);
         if news {

@@ -31,7 +31,7 @@ impl Core {
         }
         match &self.known {
             Known::Nothing => Plan::Now(Purpose::Look { silence: false }),
-            Known::Absent => match self.spell {
+            Known::Absent(_) => match self.spell {
                 Some(spell) if self.flaw == Some(Flaw::CreatesAsHolder) => {
                     Plan::Now(Purpose::Renew(spell.term))
                 }

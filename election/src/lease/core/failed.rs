@@ -71,7 +71,10 @@ impl Core {
             _ if call.purpose.is_look() || call.overtaken => false,
             Failure::Conflict => true,
             // With or without a lost renewal, the Lease names this member: the next one finds out.
-            Failure::Lost => !(matches!(call.purpose, Purpose::Renew(_)) && self.holds()),
+            Failure::Lost if matches!(call.purpose, Purpose::Renew(_)) && self.holds() => false,
+            // Other writes are repeated as they are, too, but only every other time: who is not
+            // answered at all may be wrong about how the Lease stands.
+            Failure::Lost => self.failures.is_multiple_of(2),
             // Refused for now, and refused for good, leave what is known as it was.
             Failure::Busy(_) | Failure::Denied => false,
         }

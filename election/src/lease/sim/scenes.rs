@@ -205,6 +205,26 @@ pub(super) fn a_leader_bears_a_busybody(seed: u64, flaw: Option<Flaw>) {
 /// A leader leads on while every second of its calls fails, in whatever way.
 pub(super) fn every_second_call_suffices(seed: u64, flaw: Option<Flaw>) {
     let (mut world, leader) = flock(seed, 3, flaw);
+    every_second_fails(&mut world, seed);
+    leads_on(&mut world, leader, 60_000 * MS);
+}
+
+/// And so it is with becoming one.
+pub(super) fn every_second_call_suffices_to_begin(seed: u64, flaw: Option<Flaw>) {
+    let (mut world, leader) = flock(seed, 3, flaw);
+    every_second_fails(&mut world, seed);
+    world.crash(leader);
+    if seed % 4 < 2 {
+        world.delete_lease();
+    }
+    let end = world.now + world.lease_duration() + 10 * world.retry_period();
+    while world.leader().is_none() {
+        assert!(world.now < end, "nobody leads");
+        world.run_until(world.now + 10 * MS);
+    }
+}
+
+fn every_second_fails(world: &mut World, seed: u64) {
     let failures = [
         Failure::Lost,
         Failure::Lost,
@@ -229,7 +249,6 @@ pub(super) fn every_second_call_suffices(seed: u64, flaw: Option<Flaw>) {
         done: seed.is_multiple_of(2) && !matches!(failure, Failure::Busy(_)),
     }];
     world.tell(0, &world.faults);
-    leads_on(&mut world, leader, 60_000 * MS);
 }
 
 /// A call that would make a Lease comes late: another leads by now, whose Lease was deleted too.

@@ -129,6 +129,7 @@ scenes! {
     a_second_spell_has_a_new_term
     a_silent_watch_is_replaced
     every_second_call_suffices
+    every_second_call_suffices_to_begin
     others_programs_are_followed
     the_first_one_waits
     the_successor_comes_next

@@ -181,6 +181,11 @@ impl Core {
         if self.awaits_members && self.is_forming() {
             return Some("discovery has not told yet who there is".to_owned());
         }
+        let known = 1 + self.members.iter().filter(expected).count();
+        if known < self.config.expected_members && self.is_forming() {
+            let all = self.config.expected_members;
+            return Some(format!("only {known} of {all} members are known yet"));
+        }
         let ours = self.dataset(own);
         let stamped = ours.issue > Some(Issue::default()) && !ours.blank;
         let unknown = match silent.iter().find(unseen) {

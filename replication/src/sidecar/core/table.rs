@@ -227,6 +227,22 @@ fn one_alone_stands_leads_and_serves_in_this_order() {
 }
 
 #[test]
+fn members_that_are_not_known_yet_are_waited_for() {
+    let mut table = Table::new();
+    table.core.config.expected_members = 2;
+    table.core.config.form_timeout = Duration::from_secs(1);
+    table.on(Event::Tick);
+    let stands = |actions: &[Action]| {
+        let mut stands = actions.iter();
+        stands.any(|action| matches!(action, Action::Campaign(_)))
+    };
+    assert!(!stands(&table.own_says(fenced(5))), "where is the other?");
+    table.now += Duration::from_secs(1);
+    table.on(Event::Tick);
+    assert!(stands(&table.own_says(fenced(5))), "it does not come");
+}
+
+#[test]
 fn a_primary_that_answers_is_fenced_before_the_promotion() {
     let mut table = Table::new();
     table.meets_b();

@@ -112,11 +112,15 @@ fn an_outage_is_not_held_against_a_conflict() {
 
 #[test]
 fn what_may_have_been_done_is_looked_at_before_the_next_write() {
-    for failure in [Failure::Lost, Failure::Conflict] {
-        let mut table = Table::standing(present(10, released()));
-        pause(&mut table, failure);
-        assert_eq!(table.calls(), Some(Purpose::Look { silence: false }));
-    }
+    let mut table = Table::standing(present(10, released()));
+    pause(&mut table, Failure::Conflict);
+    assert_eq!(table.calls(), Some(Purpose::Look { silence: false }));
+    // What was lost is repeated as it is, but not for ever.
+    let mut table = Table::standing(present(10, released()));
+    pause(&mut table, Failure::Lost);
+    assert_eq!(table.calls(), Some(Purpose::Acquire(Term(8))));
+    pause(&mut table, Failure::Lost);
+    assert_eq!(table.calls(), Some(Purpose::Look { silence: false }));
     // What the watch showed meanwhile tells as much.
     let mut table = Table::standing(present(10, released()));
     table.show(present(11, held()));

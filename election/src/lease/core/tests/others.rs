@@ -275,6 +275,11 @@ fn an_old_event_is_no_news() {
     table.campaign();
     assert_eq!(table.show(present(12, held())), [follows_b()]);
     assert_eq!(table.answer(present(11, released())), []);
+    // What a watch tells late of a Lease that is gone does not bring it back.
+    let mut table = Table::leading();
+    table.show(Seen::Absent(Some(Version("12".into()))));
+    assert_eq!(table.show(present(11, held())), []);
+    assert_eq!(table.leads(), Some(Term(8)));
 }
 
 #[test]

@@ -1,0 +1,51 @@
+//! Who the members are, and where their servers are.
+
+use std::collections::BTreeMap;
+
+use bellwether_discovery::{Discovery, Kubernetes};
+use bellwether_replication::Address;
+use tokio::sync::watch;
+use tracing::{info, warn};
+
+/// The servers of all members by name.
+pub(crate) type Roster = BTreeMap<String, Address>;
+
+/// Follows discovery for ever.
+pub(crate) async fn follow(
+    mut discovery: Kubernetes,
+    roster: watch::Sender<Roster>,
+    problem: watch::Sender<Option<String>>,
+) -> anyhow::Result<()> {
+    loop {
+        match discovery.changed().await {
+            Ok(members) => {
+                let names: Vec<_> = members.iter().map(ToString::to_string).collect();
+                info!(members = names.join(","), "discovered");
+                let address = |member: bellwether_discovery::Member| {
+                    (member.name, Address::new(member.host, member.port))
+                };
+                roster.send_replace(members.into_iter().map(address).collect());
+                problem.send_replace(None);
+            }
+            Err(error) => {
+                let words = format!("{:#}", anyhow::Error::new(error));
+                warn!("{words}");
+                problem.send_replace(Some(words));
+            }
+        }
+    }
+}
+
+/// Where the others reach the own server: as it was given, or as discovery tells it once it knows
+/// this member.
+pub(crate) async fn own_address(
+    given: Option<Address>,
+    member: &str,
+    roster: &mut watch::Receiver<Roster>,
+) -> Option<Address> {
+    if given.is_some() {
+        return given;
+    }
+    let known = roster.wait_for(|roster| roster.contains_key(member)).await;
+    known.ok()?.get(member).cloned()
+}

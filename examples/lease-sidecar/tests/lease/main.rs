@@ -1,0 +1,7 @@
+//! The whole of `bellwether-lease`: real redis-servers, real agents, and a Kubernetes API under test.
+
+mod cluster;
+mod datasets;
+mod faults;
+mod flags;
+mod scene;
