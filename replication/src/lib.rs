@@ -38,8 +38,8 @@
 //!
 //! After a restart of everything, members that are expected (their agents are connected, or discovery
 //! knows of them) are waited for until they have told what they have, up to
-//! [`SidecarConfig::form_timeout`]. Of those that are not known to anybody nobody waits: discovery
-//! must know of all members before the first of them is ready.
+//! [`SidecarConfig::form_timeout`]; and those that nobody knows of yet, if
+//! [`SidecarConfig::expected_members`] says how many there are.
 //!
 //! # Guarantees
 //!

@@ -1,7 +1,10 @@
 //! What must hold of passports, of other groups' datasets, and of the waiting for those who have
 //! not told what they have.
 
-use super::world::{MS, SECOND, Time, World, name_of};
+use super::{
+    network::Path,
+    world::{MS, SECOND, Time, World, name_of},
+};
 use crate::{Inspection, Link, Papers, Relation, passport::Issue, sidecar::core::Order};
 
 /// What could be known for this long must be known.
@@ -95,12 +98,15 @@ impl World {
         let theirs = &server.data;
         let relation = theirs.position().relation(&ours.position());
         let apart = matches!(relation, Relation::Diverged | Relation::Unrelated);
+        let agent = self.nodes[node].agent.as_ref();
+        let unserved = agent.map_or(Time::MAX, |agent| agent.unserved_since);
         let known = self.ledger.heard[node][other]
             .as_ref()
             .is_some_and(|(at, said)| {
                 let same = issue(said) == Some(theirs.issue());
-                let alive = server.is_whole() && said.run_id == server.run.to_string();
-                *at < ordered && same && alive && said.fit().is_ok()
+                let reached = self.network.reached_since(Path::Orders, node, other, *at);
+                let alive = reached && server.is_whole() && said.run_id == server.run.to_string();
+                unserved <= *at && *at < ordered && same && alive && said.fit().is_ok()
             });
         // Neither was restarted while it was decided on.
         let own = &self.nodes[node].server;
