@@ -44,6 +44,8 @@ pub(crate) enum Flaw {
     StampsByTheClock,
     /// Waits once more for the lease of a dead leader when somebody pauses or resumes.
     TakesPausesForLife,
+    /// Takes a Lease whose leader asks others, and not it.
+    TakesUnlisted,
     /// Takes a Lease that somebody made out to it by hand, under a leader who does not know yet.
     TakesWhatNamesIt,
     /// Judges another's lease by the time of day that the other wrote.

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 
 use crate::{
     MAX_CARD,
-    lease::record::{Record, Snapshot, Version, Wall, read_term},
+    lease::record::{Record, Snapshot, Version, Wall, read_list, read_term, write_list},
 };
 
 const TERM: &str = "bellwether.dev/term";
@@ -25,6 +25,7 @@ const LAST: &str = "bellwether.dev/last";
 /// While it is there and does not say "false", automatic failover is paused. For operators to write,
 /// by whatever way; no election does.
 pub(crate) const PAUSED: &str = "bellwether.dev/paused";
+const LISTED: &str = "bellwether.dev/failsafe";
 
 /// What the Lease says; `None` if it has no version, which the API never leaves out.
 pub(crate) fn snapshot(lease: &Lease) -> Option<Snapshot> {
@@ -60,6 +61,7 @@ fn record(lease: &Lease) -> Record {
         successor: annotation(SUCCESSOR).cloned(),
         last: annotation(LAST).cloned(),
         paused: annotation(PAUSED).is_some_and(|text| text != "false"),
+        listed: annotation(LISTED).map(|list| read_list(list)),
     }
 }
 
@@ -129,6 +131,7 @@ fn annotations(record: &Record) -> BTreeMap<&'static str, Option<String>> {
         (CARD, card),
         (SUCCESSOR, record.successor.clone()),
         (LAST, record.last.clone()),
+        (LISTED, record.listed.as_ref().map(write_list)),
     ])
 }
 
@@ -161,6 +164,7 @@ mod tests {
             successor: Some("b_2".into()),
             last: Some("a".into()),
             paused: false,
+            listed: Some(["a".into(), "b".into()].into()),
         }
     }
 

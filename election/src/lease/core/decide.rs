@@ -88,7 +88,7 @@ impl Core {
     /// Somebody else may hold the Lease, and this member does not lead.
     fn wait(&self, now: Now, seen: &Snapshot) -> Plan {
         let record = &seen.record;
-        if !self.stands() || self.is_barred(record) {
+        if !self.stands() || self.is_barred(record) || !self.is_told(record) {
             return self.look(now);
         }
         let free_at = self.free_at(now, record);
@@ -108,6 +108,12 @@ impl Core {
         record.paused
             && !record.is_left_to(&self.node.member)
             && self.flaw != Some(Flaw::IgnoresPauses)
+    }
+
+    /// Whether this member can know when the holder leads no more. If not, it waits until who can has
+    /// taken the Lease, or its holder has released it.
+    pub(super) fn is_told(&self, record: &Record) -> bool {
+        record.tells(&self.node.member) || self.flaw == Some(Flaw::TakesUnlisted)
     }
 
     /// From when on this member may take a Lease that does not name it.
@@ -232,6 +238,7 @@ impl Core {
             successor: None,
             last: Some(self.node.member.clone()),
             paused: before.paused && self.flaw != Some(Flaw::LosesPauses),
+            listed: None,
         }
     }
 
@@ -249,6 +256,7 @@ impl Core {
             successor: self.successor.as_ref().map(identity),
             last: (self.flaw != Some(Flaw::ForgetsWhoHeld)).then(|| self.node.member.clone()),
             paused: before.paused,
+            listed: None,
         }
     }
 

@@ -182,6 +182,7 @@ fn held() -> Record {
         successor: None,
         last: Some("b".into()),
         paused: false,
+        listed: None,
     }
 }
 
@@ -277,6 +278,7 @@ fn a_released_lease_is_taken_at_once() {
         successor: None,
         last: Some("a".into()),
         paused: false,
+        listed: None,
     };
     assert_eq!(
         table.answer(present(10, released())),
@@ -408,6 +410,7 @@ fn a_resignation_releases_in_one_write() {
         successor: Some(identity(&node("c"))),
         last: Some("a".into()),
         paused: false,
+        listed: None,
     };
     let actions = table.resign(Some(node("c")));
     assert_eq!(actions, [vacant(), write(11, free.clone())]);

@@ -61,6 +61,7 @@ impl World {
             successor: None,
             last: None,
             paused: false,
+            listed: None,
             ..seen.clone()
         };
         if foreign
