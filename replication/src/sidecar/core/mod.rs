@@ -41,6 +41,9 @@ use crate::{Address, Card, Clients, Inspection, Kind, Refusal, Server, View};
 /// How long to wait after a failed order before the next one.
 const RETRY_ORDER: Duration = Duration::from_millis(200);
 
+/// Said where a member does not lead although no other one can.
+const WHILE_PAUSED: &str = "; failover is paused, so nobody else leads until it is resumed";
+
 /// The newest answer of a server, and whether another is awaited.
 #[derive(Debug, Default)]
 pub(crate) struct Respondent {
@@ -110,6 +113,8 @@ pub(crate) struct Core {
     /// Whether the own server was made primary, or may have been, and was not told otherwise since.
     served: bool,
     handover: Option<Handover>,
+    /// Whether automatic failover is paused.
+    paused: bool,
     leaving: bool,
     left: bool,
     candidacy: Option<Rank>,
@@ -154,6 +159,7 @@ impl Core {
             former: Former::default(),
             served: false,
             handover: None,
+            paused: false,
             leaving: false,
             left: false,
             candidacy: None,
@@ -226,6 +232,7 @@ impl Core {
             Event::Leadership(leadership) => self.absorb_leadership(leadership),
             Event::Peers(peers) => self.absorb_peers(peers),
             Event::Members(members) => self.absorb_members(members),
+            Event::Paused(paused) => self.paused = paused,
             Event::Lost => self.own_lost = true,
             Event::Answer { who, asked, answer } => self.absorb_answer(who, asked, *answer),
             Event::Done(result) => self.absorb_done(&result),
@@ -398,6 +405,15 @@ impl Core {
                 None
             }
         }
+    }
+
+    /// Stops leading in favour of a member whose dataset is preferred. While failover is paused that
+    /// is for an operator to decide, and nobody leads until then.
+    fn give_way(&mut self, node: NodeId, reason: Refusal, why: &str) {
+        if self.paused && !self.flawed(Flaw::NamesWhilePaused) {
+            return self.withdraw(None, reason, &format!("{why}{WHILE_PAUSED}"));
+        }
+        self.withdraw(Some(node), reason, why);
     }
 
     /// Stops leading and standing. Says so once.

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod passports;
+mod pauses;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
