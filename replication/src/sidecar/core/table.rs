@@ -1,5 +1,6 @@
 //! The main paths, event by event. What goes wrong meanwhile is the simulation's.
 
+mod demand;
 mod passports;
 
 use std::{
