@@ -74,6 +74,7 @@ pub use passport::{Papers, Passport};
 pub use position::{Position, Relation};
 pub use redis::{Redis, RedisOptions};
 pub use sidecar::{
-    Connect, Decided, Handle, MemberStatus, Sidecar, SidecarConfig, Status, Switched,
+    Cause, Connect, Decided, Handle, Kind, MemberStatus, Refusal, Sidecar, SidecarConfig, Status,
+    Switched, Tally, Whose,
 };
 pub use view::{Server, View};

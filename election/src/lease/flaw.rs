@@ -36,6 +36,8 @@ pub(crate) enum Flaw {
     RetriesAtOnce,
     /// Writes the time of day as its clock shows it, which may stand still.
     StampsByTheClock,
+    /// Takes a Lease whose leader asks others, and not it.
+    TakesUnlisted,
     /// Takes a Lease that somebody made out to it by hand, under a leader who does not know yet.
     TakesWhatNamesIt,
     /// Judges another's lease by the time of day that the other wrote.

@@ -13,13 +13,14 @@ use serde_json::{Value, json};
 
 use crate::{
     MAX_CARD,
-    lease::record::{Record, Snapshot, Version, Wall, read_term},
+    lease::record::{Record, Snapshot, Version, Wall, read_list, read_term, write_list},
 };
 
 const TERM: &str = "bellwether.dev/term";
 const CLAIMANT: &str = "bellwether.dev/holder";
 const CARD: &str = "bellwether.dev/card";
 const SUCCESSOR: &str = "bellwether.dev/successor";
+const LISTED: &str = "bellwether.dev/failsafe";
 
 /// What the Lease says; `None` if it has no version, which the API never leaves out.
 pub(crate) fn snapshot(lease: &Lease) -> Option<Snapshot> {
@@ -53,6 +54,7 @@ fn record(lease: &Lease) -> Record {
             .and_then(|card| read_card(card))
             .unwrap_or_default(),
         successor: annotation(SUCCESSOR).cloned(),
+        listed: annotation(LISTED).map(|list| read_list(list)),
     }
 }
 
@@ -115,6 +117,7 @@ fn annotations(record: &Record) -> BTreeMap<&'static str, Option<String>> {
         (CLAIMANT, record.claimant.clone()),
         (CARD, card),
         (SUCCESSOR, record.successor.clone()),
+        (LISTED, record.listed.as_ref().map(write_list)),
     ])
 }
 
@@ -145,6 +148,7 @@ mod tests {
             claimant: Some("a_1".into()),
             card: Bytes::from_static(b"\xff\x00card"),
             successor: Some("b_2".into()),
+            listed: Some(["a".into(), "b".into()].into()),
         }
     }
 

@@ -1,15 +1,19 @@
 //! One agent beside one server: makes it what the election wants it to be.
 
 mod core;
+mod decision;
 mod shell;
 mod status;
+mod tally;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
+pub use decision::{Cause, Kind, Refusal, Whose};
 pub use shell::{Connect, Handle, Sidecar};
 pub use status::{Decided, MemberStatus, Status};
+pub use tally::Tally;
 
 use crate::Server;
 

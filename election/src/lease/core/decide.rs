@@ -88,7 +88,7 @@ impl Core {
     /// Somebody else may hold the Lease, and this member does not lead.
     fn wait(&self, now: Now, seen: &Snapshot) -> Plan {
         let record = &seen.record;
-        if !self.stands() {
+        if !self.stands() || !self.is_told(record) {
             return self.look(now);
         }
         let free_at = self.free_at(now, record);
@@ -100,6 +100,12 @@ impl Core {
         }
         let term = self.next_term(&seen.version, record);
         Plan::Now(Purpose::Acquire(term))
+    }
+
+    /// Whether this member can know when the holder leads no more. If not, it waits until who can has
+    /// taken the Lease, or its holder has released it.
+    pub(super) fn is_told(&self, record: &Record) -> bool {
+        record.tells(&self.node.member) || self.flaw == Some(Flaw::TakesUnlisted)
     }
 
     /// From when on this member may take a Lease that does not name it.
@@ -222,6 +228,7 @@ impl Core {
             claimant: Some(self.me.clone()),
             card: self.intent.card.clone(),
             successor: None,
+            listed: None,
         }
     }
 
@@ -237,6 +244,7 @@ impl Core {
             claimant: None,
             card: Bytes::new(),
             successor: self.successor.as_ref().map(identity),
+            listed: None,
         }
     }
 

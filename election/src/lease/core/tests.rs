@@ -179,6 +179,7 @@ fn held() -> Record {
         claimant: Some(identity(&node("b"))),
         card: "b's card".into(),
         successor: None,
+        listed: None,
     }
 }
 
@@ -272,6 +273,7 @@ fn a_released_lease_is_taken_at_once() {
         claimant: me(),
         card: "card".into(),
         successor: None,
+        listed: None,
     };
     assert_eq!(
         table.answer(present(10, released())),
@@ -401,6 +403,7 @@ fn a_resignation_releases_in_one_write() {
         claimant: None,
         card: Bytes::new(),
         successor: Some(identity(&node("c"))),
+        listed: None,
     };
     let actions = table.resign(Some(node("c")));
     assert_eq!(actions, [vacant(), write(11, free.clone())]);

@@ -59,6 +59,7 @@ impl World {
             claimant: None,
             card: bytes::Bytes::new(),
             successor: None,
+            listed: None,
             ..seen.clone()
         };
         if foreign

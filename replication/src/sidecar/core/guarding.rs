@@ -4,7 +4,7 @@
 use std::time::{Duration, Instant};
 
 use super::{Core, Flaw, Inspection, Order, Phase};
-use crate::MinReplicas;
+use crate::{Kind, MinReplicas};
 
 /// How long a primary may be without the replicas that it demands before an operator is told: they
 /// come back within this after each promotion.
@@ -79,6 +79,7 @@ impl Core {
             let count = demand.count;
             if !is_set {
                 self.explain(
+                    Kind::Demand,
                     "demand replicas",
                     format!("writes are to reach {count} of them, and so many are attached"),
                 );
@@ -98,6 +99,7 @@ impl Core {
         let since = *self.guard.starved.get_or_insert(self.now);
         if self.now >= since + TELL_AFTER && !std::mem::replace(&mut self.guard.told, true) {
             self.explain_grave(
+                Kind::Starve,
                 "the own server refuses writes",
                 format!("min-replicas-to-write is {demanded}, attached are {attached}"),
             );

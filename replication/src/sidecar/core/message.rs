@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 use bellwether_election::{Leadership, NodeId, Peer, Rank};
 
 use super::super::Switched;
-use crate::{Address, Card, Clients, Inspection, MinReplicas, Passport, View};
+use crate::{Address, Card, Clients, Inspection, Kind, MinReplicas, Passport, View};
 
 /// Something became known.
 #[derive(Clone, Debug)]
@@ -86,6 +86,7 @@ pub(crate) enum Action {
 /// What was decided, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
+    pub(crate) kind: Kind,
     pub(crate) what: String,
     pub(crate) why: String,
     /// Whether an operator should look at it.

@@ -1,5 +1,6 @@
 //! The main paths, event by event. What goes wrong meanwhile is the simulation's.
 
+mod decisions;
 mod demand;
 mod passports;
 
@@ -13,7 +14,7 @@ use uuid::Uuid;
 
 use super::{Action, Core, Event, Order, Who};
 use crate::{
-    Address, Card, Clients, Inspection, Link, MinReplicas, Papers, Passport, Position, Role,
+    Address, Card, Clients, Inspection, Kind, Link, MinReplicas, Papers, Passport, Position, Role,
     Server, View, sidecar::SidecarConfig,
 };
 
@@ -21,6 +22,8 @@ use crate::{
 struct Table {
     core: Core,
     now: Instant,
+    /// What it has decided so far.
+    decided: Vec<Kind>,
 }
 
 impl Table {
@@ -32,6 +35,7 @@ impl Table {
         Self {
             core: Core::new(config, now),
             now,
+            decided: Vec::new(),
         }
     }
 
@@ -39,6 +43,11 @@ impl Table {
     fn on(&mut self, event: Event) -> Vec<Action> {
         self.now += Duration::from_millis(1);
         let mut actions = self.core.step(self.now, event);
+        let decided = actions.iter().filter_map(|action| match action {
+            Action::Explain(decision) => Some(decision.kind),
+            _ => None,
+        });
+        self.decided.extend(decided);
         actions.retain(|action| {
             !matches!(
                 action,

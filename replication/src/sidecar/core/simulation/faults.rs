@@ -74,7 +74,7 @@ impl Plan {
         };
         let unseen = rng.u8(..3) == 0;
         // Of a copy, so that what is drawn next does not depend on it.
-        let min_replicas = u32::from(rng.clone().u8(..) % 3 == 0);
+        let min_replicas = u32::from(rng.clone().u8(..).is_multiple_of(3));
         let some = |rng: &mut Rng| (nodes > 2 && rng.u8(..8) == 0).then(|| rng.usize(..nodes));
         Self {
             nodes,
