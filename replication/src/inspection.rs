@@ -36,8 +36,9 @@ pub struct Inspection {
 pub struct MinReplicas {
     /// How many must be attached and heard of. 0 demands none.
     pub count: u32,
-    /// How long ago each must have been heard of at most. Redis counts whole seconds and looks once
-    /// a second; a connection that ends counts at once.
+    /// How long ago each must have been heard of at most. Redis counts whole seconds, and looks once
+    /// a second: silence is noticed within this and two seconds more, a connection that ends at
+    /// once.
     pub max_lag: Duration,
 }
 

@@ -58,7 +58,7 @@ pub struct SidecarConfig {
     /// the server serves without, which is shown as trouble. Default 0: it is left as it is.
     pub min_replicas_to_write: u32,
     /// How old a replica's last word may be for it to count (`min-replicas-max-lag`); whole seconds,
-    /// at least 1. A cut is noticed within one second more; a connection that is closed, at once.
+    /// at least 1. A cut is noticed within two seconds more; a connection that is closed, at once.
     /// Default 2 s. With 1 s Redis takes replicas that are well for lost now and then, and refuses
     /// writes for a second: they speak once a second, by their own clocks.
     pub min_replicas_max_lag: Duration,

@@ -14,4 +14,5 @@ mod flags;
 mod forming;
 mod partition;
 mod passwords;
+mod replicas;
 mod restarts;
