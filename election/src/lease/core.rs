@@ -333,6 +333,11 @@ impl Core {
         at
     }
 
+    /// Whether automatic failover is paused, as far as is known.
+    pub(crate) fn paused(&self) -> bool {
+        matches!(&self.known, Known::Present(seen) if seen.record.paused)
+    }
+
     fn leadership(&self, now: Now) -> Leadership {
         if let Some(Spell { term, until }) = self.spell {
             return Leadership::Leading {

@@ -27,6 +27,10 @@ pub(crate) enum Flaw {
     ForgivesTheSilent,
     /// Takes a Lease in spite of its promise.
     IgnoresPromises,
+    /// Does not leave behind who held the Lease when it releases it.
+    ForgetsWhoHeld,
+    /// Takes a Lease that is paused, though another held it last.
+    IgnoresPauses,
     /// Takes a Lease that was deleted and made again for the one that it was, if it says the same.
     IgnoresRemaking,
     /// Does not hold back for the successor that was named.
@@ -41,6 +45,8 @@ pub(crate) enum Flaw {
     LeadsOnLateAnswers,
     /// Counts confirmations of an earlier round for the present one.
     MixesRounds,
+    /// Ends a pause by its renewals.
+    LosesPauses,
     /// Does not replace a watch that misses changes.
     NeverRewatches,
     /// Releases without the version, and so the Lease of whoever holds it by now.
@@ -51,6 +57,8 @@ pub(crate) enum Flaw {
     RetriesAtOnce,
     /// Writes the time of day as its clock shows it, which may stand still.
     StampsByTheClock,
+    /// Waits once more for the lease of a dead leader when somebody pauses or resumes.
+    TakesPausesForLife,
     /// Takes a Lease whose leader asks others, and not it.
     TakesUnlisted,
     /// Takes a Lease that somebody made out to it by hand, under a leader who does not know yet.

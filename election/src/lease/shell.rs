@@ -39,6 +39,7 @@ pub(crate) struct Shell {
     post: Option<Post>,
     /// To whom the core's next answer goes.
     asker: Option<oneshot::Sender<Verdict>>,
+    paused: watch::Sender<bool>,
 }
 
 impl Shell {
@@ -48,6 +49,7 @@ impl Shell {
         api: LeaseApi,
         retry_period: Duration,
         status: watch::Sender<LeaseStatus>,
+        paused: watch::Sender<bool>,
     ) -> Self {
         Self {
             core,
@@ -60,6 +62,7 @@ impl Shell {
             status,
             post: None,
             asker: None,
+            paused,
         }
     }
 
@@ -117,7 +120,9 @@ impl Shell {
         if let Event::Shown(seen) | Event::Answered(Ok(seen)) = &event {
             self.tell_holder(seen);
         }
-        for action in self.core.step(now(), event) {
+        let actions = self.core.step(now(), event);
+        self.tell_pause();
+        for action in actions {
             match action {
                 Action::Call(call) => self.answer = Some(self.api.call(call)),
                 Action::Publish(leadership) => self.publish(leadership),
@@ -166,6 +171,24 @@ impl Shell {
             }
             status.failsafe = Some(now);
             news
+        });
+    }
+
+    /// Before anything that comes of it: who acts on that knows.
+    fn tell_pause(&self) {
+        let paused = self.core.paused();
+        self.paused.send_if_modified(|told| {
+            if *told == paused {
+                return false;
+            }
+            if paused {
+                tracing::warn!("automatic failover is paused: nobody takes the Lease over");
+            } else {
+                tracing::warn!("automatic failover is no longer paused");
+            }
+            self.status.send_modify(|status| status.paused = paused);
+            *told = paused;
+            true
         });
     }
 
