@@ -223,7 +223,7 @@ async fn answer(
 /// Without its sender, the last list stays.
 async fn changed(members: &mut watch::Receiver<BTreeMap<String, (String, u16)>>) {
     if members.changed().await.is_err() {
-        pending().await
+        pending::<()>().await;
     }
 }
 
