@@ -6,6 +6,7 @@ mod config;
 mod core;
 mod flaw;
 mod object;
+mod pauser;
 mod record;
 mod shell;
 #[cfg(test)]
@@ -22,6 +23,7 @@ use api::LeaseApi;
 pub use config::LeaseConfig;
 use core::Core;
 use flaw::Flaw;
+pub use pauser::Pauser;
 use shell::Shell;
 pub use status::LeaseStatus;
 
@@ -67,6 +69,20 @@ pub use status::LeaseStatus;
 /// Ranks are not compared: who stands and writes first leads. An application that must not lead has
 /// to withdraw, and one that finds a better one resigns in its favour.
 ///
+/// # Pauses
+///
+/// While the Lease has an annotation `bellwether.dev/paused` that does not say `false`, **nobody takes
+/// it but the member that held it last**, in whichever life, **or whom that one named as its
+/// successor**. A leader that dies is not replaced then, and leads again when it is back; one that
+/// hands over is followed by whom it chose. Candidates stand on, and when the pause ends, the next
+/// one takes a Lease that has run out at once. That is decided on the version that is written over:
+/// once the API has taken a pause, nobody who did not know of it takes the Lease.
+///
+/// A [`Pauser`] sets and removes it, and so may people: `kubectl annotate lease NAME
+/// bellwether.dev/paused=true`, and `bellwether.dev/paused-`. The election never changes it. Of a
+/// Lease that was never held nobody held it last: paused, it is not taken. A pause ends with the Lease
+/// when that is deleted. Other programs that hold the same Lease know of no pauses.
+///
 /// # Compared
 ///
 /// What others do was read in their sources: client-go at commit 32ce75a of 2026-07-24,
@@ -94,7 +110,7 @@ pub use status::LeaseStatus;
 /// # Permissions
 ///
 /// In the namespace of the Lease, on `leases` of group `coordination.k8s.io`: `get`, `patch`,
-/// `create` (not needed if the Lease exists) and `watch` (optional). What is missing is said in the
+/// `create` (not needed if the Lease exists) and `watch` (optional); to pause takes no more. What is missing is said in the
 /// log and in [`LeaseStatus::problem`], and tried again.
 pub struct Lease {
     config: LeaseConfig,
@@ -102,6 +118,7 @@ pub struct Lease {
     node: NodeId,
     ran: bool,
     status: Sender<LeaseStatus>,
+    paused: Sender<bool>,
 }
 
 impl Lease {
@@ -130,6 +147,7 @@ impl Lease {
             config,
             ran: false,
             status: Sender::new(LeaseStatus::default()),
+            paused: Sender::new(false),
         })
     }
 
@@ -153,6 +171,13 @@ impl Lease {
     #[must_use]
     pub fn node(&self) -> &NodeId {
         &self.node
+    }
+
+    /// A handle that pauses automatic failover.
+    #[must_use]
+    pub fn pauser(&self) -> Pauser {
+        let told = self.paused.subscribe();
+        Pauser::new(self.api.clone(), self.config.member.clone(), told)
     }
 
     /// How it gets on with the API, now and in future.
@@ -181,6 +206,7 @@ impl Election for Lease {
             self.api.clone(),
             self.config.retry_period,
             self.status.clone(),
+            self.paused.clone(),
         );
         shell.run(self.config.renew_deadline).await;
         Ok(())

@@ -82,7 +82,7 @@ pub use error::Error;
 pub use lead::Led;
 pub use leadership::{Leadership, NodeId, Rank, Term};
 #[cfg(feature = "kube")]
-pub use lease::{Lease, LeaseConfig, LeaseStatus};
+pub use lease::{Lease, LeaseConfig, LeaseStatus, Pauser};
 pub use seat::{Intent, MAX_CARD, MAX_RANK, Participant, Peer, Seat, seat};
 pub use timestamp::{Stats, Timestamp, TimestampConfig};
 

@@ -290,6 +290,7 @@ impl Core {
         }
         if let Known::Present(seen) = &self.known
             && matches!(self.published, Leadership::Following { .. })
+            && self.is_told(&seen.record)
         {
             at = at.min(self.expiry(now, &seen.record));
         }
@@ -300,6 +301,11 @@ impl Core {
             }
         }
         at
+    }
+
+    /// Whether automatic failover is paused, as far as is known.
+    pub(crate) fn paused(&self) -> bool {
+        matches!(&self.known, Known::Present(seen) if seen.record.paused)
     }
 
     fn leadership(&self, now: Now) -> Leadership {
@@ -313,7 +319,10 @@ impl Core {
             return Leadership::Vacant;
         };
         match &record.holder {
-            Some(holder) if *holder != self.me && now.at < self.expiry(now, record) => {
+            Some(holder)
+                if *holder != self.me
+                    && (now.at < self.expiry(now, record) || !self.is_told(record)) =>
+            {
                 Leadership::Following {
                     leader: record::node(holder),
                     card: record.holders_card(),

@@ -14,6 +14,10 @@ pub(crate) enum Flaw {
     CreatesAtOnce,
     /// Begins with a low term over a Lease that was deleted.
     ForgetsDeletedTerms,
+    /// Does not leave behind who held the Lease when it releases it.
+    ForgetsWhoHeld,
+    /// Takes a Lease that is paused, though another held it last.
+    IgnoresPauses,
     /// Takes a Lease that was deleted and made again for the one that it was, if it says the same.
     IgnoresRemaking,
     /// Does not hold back for the successor that was named.
@@ -26,6 +30,8 @@ pub(crate) enum Flaw {
     LeadsOnAfterResignation,
     /// Leads on what it learnt of a write too late.
     LeadsOnLateAnswers,
+    /// Ends a pause by its renewals.
+    LosesPauses,
     /// Does not replace a watch that misses changes.
     NeverRewatches,
     /// Releases without the version, and so the Lease of whoever holds it by now.
@@ -36,6 +42,10 @@ pub(crate) enum Flaw {
     RetriesAtOnce,
     /// Writes the time of day as its clock shows it, which may stand still.
     StampsByTheClock,
+    /// Waits once more for the lease of a dead leader when somebody pauses or resumes.
+    TakesPausesForLife,
+    /// Takes a Lease whose leader asks others, and not it.
+    TakesUnlisted,
     /// Takes a Lease that somebody made out to it by hand, under a leader who does not know yet.
     TakesWhatNamesIt,
     /// Judges another's lease by the time of day that the other wrote.

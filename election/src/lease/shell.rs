@@ -34,6 +34,7 @@ pub(crate) struct Shell {
     /// The kind of trouble that was told of last, since the API last answered.
     told_of: Option<mem::Discriminant<Failure>>,
     status: watch::Sender<LeaseStatus>,
+    paused: watch::Sender<bool>,
 }
 
 impl Shell {
@@ -43,6 +44,7 @@ impl Shell {
         api: LeaseApi,
         retry_period: Duration,
         status: watch::Sender<LeaseStatus>,
+        paused: watch::Sender<bool>,
     ) -> Self {
         Self {
             core,
@@ -53,6 +55,7 @@ impl Shell {
             answer: None,
             told_of: None,
             status,
+            paused,
         }
     }
 
@@ -103,7 +106,9 @@ impl Shell {
         if let Event::Shown(seen) | Event::Answered(Ok(seen)) = &event {
             self.tell_holder(seen);
         }
-        for action in self.core.step(now(), event) {
+        let actions = self.core.step(now(), event);
+        self.tell_pause();
+        for action in actions {
             match action {
                 Action::Call(call) => self.answer = Some(self.api.call(call)),
                 Action::Publish(leadership) => self.publish(leadership),
@@ -115,6 +120,24 @@ impl Shell {
             }
         }
         false
+    }
+
+    /// Before anything that comes of it: who acts on that knows.
+    fn tell_pause(&self) {
+        let paused = self.core.paused();
+        self.paused.send_if_modified(|told| {
+            if *told == paused {
+                return false;
+            }
+            if paused {
+                tracing::warn!("automatic failover is paused: nobody takes the Lease over");
+            } else {
+                tracing::warn!("automatic failover is no longer paused");
+            }
+            self.status.send_modify(|status| status.paused = paused);
+            *told = paused;
+            true
+        });
     }
 
     fn publish(&self, leadership: Leadership) {

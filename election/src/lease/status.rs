@@ -13,6 +13,8 @@ pub struct LeaseStatus {
     pub answered: Option<Instant>,
     /// Who holds the Lease, as the Lease says it; `None` while it is free or not known.
     pub holder: Option<String>,
+    /// Whether automatic failover is paused, as the Lease says it.
+    pub paused: bool,
     /// How often the Lease changed hands, as it says.
     pub transitions: u32,
     /// Calls to the API that went well, since the election began.

@@ -7,7 +7,7 @@ use crate::{
     lease::{
         Flaw,
         core::{Core, Event, Known, Pending, Purpose, Seen, Spell, Written},
-        record::{Snapshot, UNKNOWN},
+        record::{Record, Snapshot, UNKNOWN},
     },
 };
 
@@ -201,13 +201,17 @@ impl Core {
     }
 
     /// Whether it is the Lease that is known, and says the same. A version alone is no sign of life:
-    /// anybody may move it.
+    /// anybody may move it; nor is a pause, which is no word of the holder's.
     fn is_as_known(&self, seen: &Snapshot) -> bool {
         let Known::Present(known) = &self.known else {
             return false;
         };
         let same_object = known.object == seen.object;
-        known.record == seen.record && (same_object || self.flaw == Some(Flaw::IgnoresRemaking))
+        let mut told = Record::clone(&seen.record);
+        if self.flaw != Some(Flaw::TakesPausesForLife) {
+            told.paused = known.record.paused;
+        }
+        *known.record == told && (same_object || self.flaw == Some(Flaw::IgnoresRemaking))
     }
 
     fn is_held(&self) -> bool {

@@ -88,7 +88,7 @@ impl Core {
     /// Somebody else may hold the Lease, and this member does not lead.
     fn wait(&self, now: Now, seen: &Snapshot) -> Plan {
         let record = &seen.record;
-        if !self.stands() {
+        if !self.stands() || self.is_barred(record) || !self.is_told(record) {
             return self.look(now);
         }
         let free_at = self.free_at(now, record);
@@ -100,6 +100,20 @@ impl Core {
         }
         let term = self.next_term(&seen.version, record);
         Plan::Now(Purpose::Acquire(term))
+    }
+
+    /// Whether a pause keeps this member from the Lease, which is then as far away as one that is
+    /// renewed. What is known is the version that a write names: whoever pauses meanwhile wins.
+    fn is_barred(&self, record: &Record) -> bool {
+        record.paused
+            && !record.is_left_to(&self.node.member)
+            && self.flaw != Some(Flaw::IgnoresPauses)
+    }
+
+    /// Whether this member can know when the holder leads no more. If not, it waits until who can has
+    /// taken the Lease, or its holder has released it.
+    pub(super) fn is_told(&self, record: &Record) -> bool {
+        record.tells(&self.node.member) || self.flaw == Some(Flaw::TakesUnlisted)
     }
 
     /// From when on this member may take a Lease that does not name it.
@@ -222,6 +236,9 @@ impl Core {
             claimant: Some(self.me.clone()),
             card: self.intent.card.clone(),
             successor: None,
+            last: Some(self.node.member.clone()),
+            paused: before.paused && self.flaw != Some(Flaw::LosesPauses),
+            listed: None,
         }
     }
 
@@ -237,6 +254,9 @@ impl Core {
             claimant: None,
             card: Bytes::new(),
             successor: self.successor.as_ref().map(identity),
+            last: (self.flaw != Some(Flaw::ForgetsWhoHeld)).then(|| self.node.member.clone()),
+            paused: before.paused,
+            listed: None,
         }
     }
 
@@ -255,6 +275,7 @@ impl Core {
 
     /// A Lease where there is none. It was perhaps deleted under a leader, who knows nothing of it
     /// yet: nobody holds it, and it has to stay so for the whole of its duration before it is taken.
+    /// Whether it was paused, nobody can know who was not there.
     fn formed(&self) -> Record {
         Record {
             duration: self.timing.lease_duration,
