@@ -27,6 +27,8 @@ pub struct Figures {
 /// What an agent has to do with the Kubernetes API, so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outside {
+    /// Whether automatic failover is paused.
+    pub paused: bool,
     /// Calls of the election that went well.
     pub calls: u64,
     /// Calls of the election that came to nothing.

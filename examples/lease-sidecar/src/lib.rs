@@ -121,6 +121,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
 
 fn outside(lease: &LeaseStatus) -> Outside {
     Outside {
+        paused: lease.paused,
         calls: lease.calls,
         failures: lease.failures,
         answered: lease.answered,

@@ -131,6 +131,10 @@ pub(super) const DROPPED: Figure = counter(
     "bellwether_dropped_bytes_total",
     "Bytes of writes that were given up with the own dataset, as far as that can be told.",
 );
+pub(super) const PAUSED: Figure = gauge(
+    "bellwether_paused",
+    "1: automatic failover is paused, for the whole group.",
+);
 pub(super) const CALLS: Figure = by(
     "result",
     counter(

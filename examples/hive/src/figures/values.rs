@@ -9,8 +9,8 @@ use super::{
     Outside, Snapshot,
     table::{
         ANSWERED, CALLS, DECISIONS, DROPPED, EVENTS, FAILOVERS, FENCED, FENCES, Figure, KEYS, LAG,
-        LEADER, LEASE, MEMBER_LAG, MEMBER_UP, MEMBERS, OFFSET, READY, REFUSALS, ROLE, SWITCHOVERS,
-        SWITCHOVERS_TOOK, TERM, UP,
+        LEADER, LEASE, MEMBER_LAG, MEMBER_UP, MEMBERS, OFFSET, PAUSED, READY, REFUSALS, ROLE,
+        SWITCHOVERS, SWITCHOVERS_TOOK, TERM, UP,
     },
 };
 
@@ -148,6 +148,7 @@ impl Values {
     }
 
     fn outside(&mut self, outside: &Outside, now: Instant) {
+        self.put(PAUSED, outside.paused);
         self.count_by(CALLS, "ok", outside.calls);
         self.count_by(CALLS, "failed", outside.failures);
         if let Some(answered) = outside.answered {
@@ -373,6 +374,7 @@ mod tests {
             switchovers_failed: 9,
         };
         scene.outside = Some(Outside {
+            paused: true,
             calls: 10,
             failures: 11,
             answered: scene.now.checked_sub(Duration::from_millis(500)),
@@ -388,6 +390,7 @@ mod tests {
             ("switchovers_total{done}", 7.0),
             ("switchover_seconds_total", 0.8),
             ("switchovers_total{failed}", 9.0),
+            ("paused", 1.0),
             ("api_calls_total{ok}", 10.0),
             ("api_calls_total{failed}", 11.0),
             ("api_answered_seconds", 0.5),

@@ -7,14 +7,17 @@ use bellwether_testkit::{Group, Scrape, until};
 
 use crate::scene::{PATIENCE, ask, http, settled, settled_without, three, with_group};
 
+/// A name without `bellwether_`, labels, and what it should be.
+type Figure<'a> = (&'a str, &'a [(&'a str, &'a str)], f64);
+
 fn scrape(group: &Group, index: usize) -> Result<Scrape> {
     let (code, body) = http(group.nodes[index].admin, "GET /metrics")?;
     ensure!(code == 200, "{code} {body}");
     Scrape::parse(&body)
 }
 
-/// Waits until a node's figures are these, without `bellwether_`.
-fn tells(group: &Group, index: usize, figures: &[(&str, &[(&str, &str)], f64)]) -> Result<()> {
+/// Waits until a node's figures are these.
+fn tells(group: &Group, index: usize, figures: &[Figure<'_>]) -> Result<()> {
     until(PATIENCE, &format!("{index} tells {figures:?}"), || {
         let scrape = scrape(group, index)?;
         for (name, labels, wanted) in figures {
@@ -26,7 +29,7 @@ fn tells(group: &Group, index: usize, figures: &[(&str, &[(&str, &str)], f64)]) 
 }
 
 fn is_primary(group: &Group, index: usize) -> Result<()> {
-    let figures: [(&str, &[(&str, &str)], f64); 7] = [
+    let figures: [Figure<'_>; 7] = [
         ("ready", &[], 1.0),
         ("leader", &[], 1.0),
         ("role", &[("role", "primary")], 1.0),
@@ -48,7 +51,7 @@ fn is_primary(group: &Group, index: usize) -> Result<()> {
 }
 
 fn is_replica(group: &Group, index: usize) -> Result<()> {
-    let figures: [(&str, &[(&str, &str)], f64); 6] = [
+    let figures: [Figure<'_>; 6] = [
         ("ready", &[], 1.0),
         ("leader", &[], 0.0),
         ("role", &[("role", "replica")], 1.0),
@@ -69,7 +72,7 @@ fn figures_follow_what_happens() -> Result<()> {
         is_replica(group, b)?;
         for replica in [a, b] {
             let member = [("member", group.nodes[replica].name.as_str())];
-            let figures: [(&str, &[(&str, &str)], f64); 2] = [
+            let figures: [Figure<'_>; 2] = [
                 ("member_up", &member, 1.0),
                 ("member_lag_bytes", &member, 0.0),
             ];
@@ -83,7 +86,7 @@ fn figures_follow_what_happens() -> Result<()> {
         ensure!(code == 200, "{code} {body}");
         is_primary(group, a)?;
         is_replica(group, first)?;
-        let done: [(&str, &[(&str, &str)], f64); 2] = [
+        let done: [Figure<'_>; 2] = [
             ("switchovers_total", &[("result", "done")], 1.0),
             ("decisions_total", &[("kind", "handed_over")], 1.0),
         ];
@@ -93,7 +96,7 @@ fn figures_follow_what_happens() -> Result<()> {
 
         let killed = settled(group)?;
         group.nodes[killed].redis.kill()?;
-        let down: [(&str, &[(&str, &str)], f64); 3] = [
+        let down: [Figure<'_>; 3] = [
             ("ready", &[], 0.0),
             ("server_up", &[], 0.0),
             ("role", &[("role", "neither")], 1.0),
