@@ -45,12 +45,25 @@ pub(crate) struct Record {
     pub(crate) card: Bytes,
     /// Whom the last holder wished to follow it.
     pub(crate) successor: Option<String>,
+    /// The name of the member that held it last: kept when it is released.
+    pub(crate) last: Option<String>,
+    /// Whether an operator wants that nobody takes it over by itself. Whoever holds the Lease leaves
+    /// that as it is.
+    pub(crate) paused: bool,
     /// The names of all members whom its holder asks, itself included, when the API does not answer:
     /// while it is held, nobody else takes it over. `None`: it lasts no longer than it is renewed.
     pub(crate) listed: Option<BTreeSet<String>>,
 }
 
 impl Record {
+    /// Whether a member of this name may take the Lease although it is paused: it held it last, or
+    /// whoever did named it. In whichever life, so that its restart is no failover.
+    pub(crate) fn is_left_to(&self, member: &str) -> bool {
+        let successor = self.successor.as_deref().map(node);
+        self.last.as_deref() == Some(member)
+            || successor.is_some_and(|successor| successor.member == member)
+    }
+
     /// The card of whoever holds the Lease: a card that a former claimant left counts for nothing.
     pub(crate) fn holders_card(&self) -> Bytes {
         if self.holder == self.claimant {

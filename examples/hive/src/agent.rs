@@ -9,7 +9,7 @@ use bellwether_proxy::{Proxy, ProxyConfig, Topology};
 use bellwether_replication::{Address, Handle, Sidecar, SidecarConfig};
 use clap::{Args, ValueEnum};
 use humantime::parse_duration;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, timeout_at},
@@ -17,7 +17,7 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    ServerFlags, Token,
+    Figures, ServerFlags, Token,
     cli::{LogFormat, check_durations, check_ports},
     ports::Ports,
     tasks::Tasks,
@@ -195,7 +195,7 @@ impl AgentFlags {
     }
 
     /// Answers on the admin port, if there is one, and records what `/metrics` tells from now on: a
-    /// process has one recorder.
+    /// process has one recorder. What the `figures` say is as of the moment when it is asked for.
     ///
     /// # Errors
     ///
@@ -204,6 +204,7 @@ impl AgentFlags {
         &self,
         reports: watch::Receiver<Arc<Report>>,
         requests: mpsc::Sender<Request>,
+        figures: Figures,
         tasks: &mut Tasks,
     ) -> anyhow::Result<()> {
         let Some(listen) = self.admin_listen else {
@@ -211,10 +212,11 @@ impl AgentFlags {
         };
         let recorded = PrometheusBuilder::new().install_recorder();
         let recorded = recorded.context("metrics cannot be recorded")?;
+        let latest = reports.clone();
         let mut admin = Admin::bind(AdminConfig::new(listen))
             .await
             .context("--admin-listen")?
-            .with_metrics(move || PrometheusHandle::render(&recorded));
+            .with_metrics(move || figures.render(&latest) + &recorded.render());
         if let Some(token) = &self.admin_token_file {
             admin = admin.with_token(token.secret());
         }

@@ -64,6 +64,26 @@ pub enum Kind {
 }
 
 impl Kind {
+    /// All words of [`name`](Self::name).
+    pub const NAMES: [&str; 16] = [
+        "abstain",
+        "refuse",
+        "resign",
+        "promote",
+        "serve",
+        "fence",
+        "follow",
+        "detach",
+        "adopt",
+        "stamp",
+        "drop",
+        "hand_over",
+        "handed_over",
+        "keep",
+        "wait",
+        "fail",
+    ];
+
     /// A word for it, as labels of metrics have it.
     #[must_use]
     pub fn name(self) -> &'static str {

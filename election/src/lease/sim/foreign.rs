@@ -59,6 +59,8 @@ impl World {
             claimant: None,
             card: bytes::Bytes::new(),
             successor: None,
+            last: None,
+            paused: false,
             listed: None,
             ..seen.clone()
         };
