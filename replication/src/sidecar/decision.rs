@@ -65,7 +65,7 @@ pub enum Kind {
 
 impl Kind {
     /// All words of [`name`](Self::name).
-    pub const NAMES: [&str; 16] = [
+    pub const NAMES: [&str; 18] = [
         "abstain",
         "refuse",
         "resign",
@@ -76,6 +76,8 @@ impl Kind {
         "detach",
         "adopt",
         "stamp",
+        "demand",
+        "starve",
         "drop",
         "hand_over",
         "handed_over",
