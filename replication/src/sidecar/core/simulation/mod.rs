@@ -189,6 +189,11 @@ fn handing_over_while_paused_is_found() {
 }
 
 #[test]
+fn demanding_no_replicas_is_found() {
+    finds(Flaw::DemandsNothing, 3_000);
+}
+
+#[test]
 fn not_waiting_for_all_is_found() {
     finds(Flaw::DoesNotWait, 3_000);
 }
