@@ -334,12 +334,22 @@ impl Pod {
 
     /// What its admin port says to a GET; status and body.
     pub(crate) fn get(&self, path: &str) -> Result<(u16, String)> {
+        self.ask("GET", path, "")
+    }
+
+    /// The same to a POST.
+    pub(crate) fn post(&self, path: &str) -> Result<(u16, String)> {
+        self.ask("POST", path, "")
+    }
+
+    /// The same to any request, with more lines in its head.
+    pub(crate) fn ask(&self, method: &str, path: &str, head: &str) -> Result<(u16, String)> {
         use std::io::{Read as _, Write as _};
         let mut stream = std::net::TcpStream::connect_timeout(&self.admin, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n{head}\r\n"
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;

@@ -426,11 +426,19 @@ impl Core {
         self.withdraw(Some(node), reason, why);
     }
 
-    /// Stops leading and standing. Says so once.
+    /// Stops leading and standing. Says so once, and in a vacancy again when it is for another reason:
+    /// that may last, and who looks wants to know what it waits for.
     fn withdraw(&mut self, successor: Option<NodeId>, reason: Refusal, why: &str) {
         let leads = matches!(&self.phase, Phase::Leading(spell) if !spell.resigned);
         let must_speak = matches!(&self.phase, Phase::Vacant(vacancy) if !vacancy.spoken);
+        let before = match &mut self.phase {
+            Phase::Vacant(vacancy) => vacancy.abstains.replace(reason),
+            _ => None,
+        };
         if !(leads || must_speak || self.candidacy.is_some()) {
+            if before.is_some_and(|before| before != reason) {
+                self.explain(Kind::Abstain { reason }, "do not stand", why);
+            }
             return;
         }
         let kind = match &self.phase {

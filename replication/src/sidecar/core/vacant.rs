@@ -23,6 +23,8 @@ pub(super) struct Vacancy {
     /// What is decided rests on answers no older than this.
     since: Instant,
     pub(super) spoken: bool,
+    /// Why this member does not stand, as it was said last.
+    pub(super) abstains: Option<Refusal>,
 }
 
 impl Vacancy {
@@ -30,6 +32,7 @@ impl Vacancy {
         Self {
             since: now,
             spoken: false,
+            abstains: None,
         }
     }
 

@@ -93,3 +93,28 @@ fn where_nobody_serves_an_operator_is_told_to_resume() {
         "{actions:?}"
     );
 }
+
+#[test]
+fn in_a_long_vacancy_a_new_reason_is_said() {
+    let mut table = Table::new();
+    table.meets_b();
+    let down = Err("refused".to_owned());
+    for (own, reason) in [
+        (down.clone(), Refusal::ServerDown),
+        (down, Refusal::ServerDown),
+        (Ok(fenced(0)), Refusal::Behind),
+        (Ok(fenced(0)), Refusal::Behind),
+    ] {
+        table.now += Duration::from_millis(250);
+        table.on(Event::Tick);
+        let asked = table.now + Duration::from_millis(1);
+        table.b_says(Ok(fenced(5)));
+        let who = Who::Own;
+        let answer = Box::new(own);
+        table.on(Event::Answer { who, asked, answer });
+        assert_eq!(table.decided.last(), Some(&Kind::Abstain { reason }));
+    }
+    let said = table.decided.iter();
+    let abstained = said.filter(|kind| matches!(kind, Kind::Abstain { .. }));
+    assert_eq!(abstained.count(), 2, "{:?}", table.decided);
+}
