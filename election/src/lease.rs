@@ -4,14 +4,18 @@ mod api;
 mod cluster;
 mod config;
 mod core;
+mod failsafe;
 mod flaw;
 mod object;
+mod pauser;
 mod record;
 mod shell;
 #[cfg(test)]
 mod sim;
 mod status;
 mod watch;
+
+use std::net::{SocketAddr, TcpListener};
 
 use async_trait::async_trait;
 use tokio::{sync::watch::Receiver, sync::watch::Sender};
@@ -21,7 +25,10 @@ use crate::{Election, Error, NodeId, Seat};
 use api::LeaseApi;
 pub use config::LeaseConfig;
 use core::Core;
+use failsafe::Post;
+pub use failsafe::{Confirming, Failsafe};
 use flaw::Flaw;
+pub use pauser::Pauser;
 use shell::Shell;
 pub use status::LeaseStatus;
 
@@ -67,6 +74,20 @@ pub use status::LeaseStatus;
 /// Ranks are not compared: who stands and writes first leads. An application that must not lead has
 /// to withdraw, and one that finds a better one resigns in its favour.
 ///
+/// # Pauses
+///
+/// While the Lease has an annotation `bellwether.dev/paused` that does not say `false`, **nobody takes
+/// it but the member that held it last**, in whichever life, **or whom that one named as its
+/// successor**. A leader that dies is not replaced then, and leads again when it is back; one that
+/// hands over is followed by whom it chose. Candidates stand on, and when the pause ends, the next
+/// one takes a Lease that has run out at once. That is decided on the version that is written over:
+/// once the API has taken a pause, nobody who did not know of it takes the Lease.
+///
+/// A [`Pauser`] sets and removes it, and so may people: `kubectl annotate lease NAME
+/// bellwether.dev/paused=true`, and `bellwether.dev/paused-`. The election never changes it. Of a
+/// Lease that was never held nobody held it last: paused, it is not taken. A pause ends with the Lease
+/// when that is deleted. Other programs that hold the same Lease know of no pauses.
+///
 /// # Compared
 ///
 /// What others do was read in their sources: client-go at commit 32ce75a of 2026-07-24,
@@ -94,7 +115,7 @@ pub use status::LeaseStatus;
 /// # Permissions
 ///
 /// In the namespace of the Lease, on `leases` of group `coordination.k8s.io`: `get`, `patch`,
-/// `create` (not needed if the Lease exists) and `watch` (optional). What is missing is said in the
+/// `create` (not needed if the Lease exists) and `watch` (optional); to pause takes no more. What is missing is said in the
 /// log and in [`LeaseStatus::problem`], and tried again.
 pub struct Lease {
     config: LeaseConfig,
@@ -102,6 +123,9 @@ pub struct Lease {
     node: NodeId,
     ran: bool,
     status: Sender<LeaseStatus>,
+    /// Where the other members ask, with failsafe.
+    listener: Option<TcpListener>,
+    paused: Sender<bool>,
 }
 
 impl Lease {
@@ -112,13 +136,18 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// If the configuration cannot work.
+    /// If the configuration cannot work, or the address of failsafe cannot be listened on.
     pub fn new(client: kube::Client, config: LeaseConfig) -> Result<Self, Error> {
         config.check()?;
         let namespace = match &config.namespace {
             Some(namespace) => namespace.clone(),
             None => client.default_namespace().into(),
         };
+        let listen = config
+            .failsafe
+            .as_ref()
+            .map(|it| failsafe::listen(it.listen));
+        let listener = listen.transpose()?;
         Ok(Self {
             api: LeaseApi::new(
                 client,
@@ -130,6 +159,8 @@ impl Lease {
             config,
             ran: false,
             status: Sender::new(LeaseStatus::default()),
+            listener,
+            paused: Sender::new(false),
         })
     }
 
@@ -155,10 +186,35 @@ impl Lease {
         &self.node
     }
 
+    /// Where the other members ask this one, with failsafe.
+    #[must_use]
+    pub fn failsafe_addr(&self) -> Option<SocketAddr> {
+        self.listener.as_ref()?.local_addr().ok()
+    }
+
+    /// A handle that pauses automatic failover.
+    #[must_use]
+    pub fn pauser(&self) -> Pauser {
+        let told = self.paused.subscribe();
+        Pauser::new(self.api.clone(), self.config.member.clone(), told)
+    }
+
     /// How it gets on with the API, now and in future.
     #[must_use]
     pub fn status(&self) -> Receiver<LeaseStatus> {
         self.status.subscribe()
+    }
+}
+
+impl Lease {
+    /// The way to the other members, with failsafe.
+    fn post(&self) -> Result<Option<Post>, Error> {
+        let (Some(failsafe), Some(listener)) = (&self.config.failsafe, &self.listener) else {
+            return Ok(None);
+        };
+        let group = format!("{}/{}", self.api.namespace, self.api.name);
+        let who = (group, self.config.member.clone());
+        Post::open(listener, failsafe, who, self.config.call_timeout()).map(Some)
     }
 }
 
@@ -181,7 +237,12 @@ impl Election for Lease {
             self.api.clone(),
             self.config.retry_period,
             self.status.clone(),
+            self.paused.clone(),
         );
+        let shell = match self.post()? {
+            Some(post) => shell.with_post(post),
+            None => shell,
+        };
         shell.run(self.config.renew_deadline).await;
         Ok(())
     }

@@ -7,6 +7,7 @@ mod floods;
 mod foreign;
 mod judge;
 mod node;
+mod pauses;
 mod queue;
 mod scenes;
 mod server;
@@ -189,8 +190,11 @@ fn heal(world: &mut World) {
     world.speak_within = 100 * MS;
     world.foreign = None;
     world.flush_calls();
+    // A pause that goes on leaves whoever held the Lease last to lead.
+    let keeper = world.who_held_last().filter(|_| world.rng.bool());
+    world.pause_by_hand(keeper.is_some());
     for n in 0..world.nodes.len() {
-        if n == 0 {
+        if n == keeper.unwrap_or(0) {
             world.nodes[n].stands = true;
             if !world.nodes[n].takes_part() {
                 world.crash(n);
@@ -215,6 +219,9 @@ fn settle(world: &mut World) -> Micros {
     let bound = world.lease_duration() + 2 * world.retry_period();
     // Who has no watch learns of the leader by looking, a retry period later.
     let known = bound + world.retry_period() + 200 * MS;
+    // Of whom a pause leaves to lead, there is only one to have seen it in time.
+    let paused = world.server.record().is_some_and(|record| record.paused);
+    let bound = if paused { known } else { bound };
     let mut settled = healed;
     while world.now < settled + CALM_FOR {
         world.run_until(world.now + 20 * MS);

@@ -4,6 +4,7 @@ mod foreign;
 mod group;
 mod handover;
 mod outages;
+mod pauses;
 mod permissions;
 mod races;
 mod rest;

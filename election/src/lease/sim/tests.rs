@@ -3,7 +3,7 @@ use std::{
     time::Instant,
 };
 
-use super::{floods, live, scenes, world::MS};
+use super::{floods, live, pauses, scenes, world::MS};
 use crate::lease::Flaw;
 
 /// What is lived through for a seed, with a flaw or without.
@@ -47,6 +47,8 @@ fn planted_bugs_are_caught() {
         (Flaw::CreatesAsHolder, scenes::a_late_creation_names_nobody),
         (Flaw::CreatesAtOnce, world),
         (Flaw::ForgetsDeletedTerms, world),
+        (Flaw::ForgetsWhoHeld, pauses::a_paused_leader_hands_over),
+        (Flaw::IgnoresPauses, world),
         (Flaw::IgnoresRemaking, world),
         (Flaw::IgnoresSuccessors, scenes::the_successor_comes_next),
         (Flaw::KeepsTheTerm, world),
@@ -56,11 +58,13 @@ fn planted_bugs_are_caught() {
         ),
         (Flaw::LeadsOnAfterResignation, world),
         (Flaw::LeadsOnLateAnswers, world),
+        (Flaw::LosesPauses, world),
         (Flaw::NeverRewatches, scenes::a_silent_watch_is_replaced),
         (Flaw::ReleasesWithoutVersion, world),
         (Flaw::RenewsUnchecked, world),
         (Flaw::RetriesAtOnce, floods::nobody_floods_the_api),
         (Flaw::StampsByTheClock, world),
+        (Flaw::TakesPausesForLife, pauses::a_paused_group_waits),
         (Flaw::TakesWhatNamesIt, world),
         (Flaw::TrustsOtherClocks, world),
         (Flaw::WritesWithoutVersion, world),
@@ -110,15 +114,15 @@ fn each<T: Send>(count: u64, world: impl Fn(u64) -> T + Sync) -> Vec<T> {
 const SCENES: u64 = 60;
 
 macro_rules! scenes {
-    ($($name:ident)*) => { $(
+    ($module:ident: $($name:ident)*) => { $(
         #[test]
         fn $name() {
-            each(SCENES, |seed| scenes::$name(seed, None));
+            each(SCENES, |seed| $module::$name(seed, None));
         }
     )* };
 }
 
-scenes! {
+scenes! { scenes:
     a_dead_leader_is_replaced
     a_dead_successor_is_not_waited_for
     a_late_acquisition_is_released
@@ -133,6 +137,12 @@ scenes! {
     others_programs_are_followed
     the_first_one_waits
     the_successor_comes_next
+}
+
+scenes! { pauses:
+    a_leader_bears_pauses
+    a_paused_group_waits
+    a_paused_leader_hands_over
 }
 
 #[test]

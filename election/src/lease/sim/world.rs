@@ -11,6 +11,7 @@ use super::{
     foreign::Foreign,
     judge::Judge,
     node::{CallId, Node, Running},
+    pauses::Pauses,
     queue::{Queue, Reach, What},
     server::Server,
 };
@@ -41,6 +42,7 @@ pub(super) struct World {
     pub(super) server: Server,
     pub(super) faults: Faults,
     pub(super) judge: Judge,
+    pub(super) pauses: Pauses,
     /// Another program that holds the Lease at times.
     pub(super) foreign: Option<Foreign>,
     /// Most applications answer within 30 ms, a few take up to this.
@@ -72,6 +74,7 @@ impl World {
             server: Server::default(),
             faults: Faults::none(),
             judge: Judge::default(),
+            pauses: Pauses::default(),
             foreign: None,
             speak_within: 1500 * MS,
             told_to_wait: 0,
@@ -307,6 +310,7 @@ impl World {
                     self.tell(n, &"begins another watch");
                     self.open_watch(n);
                 }
+                Action::Ask(..) | Action::Answer(_) => unreachable!("nobody knows the others"),
                 Action::Done => {
                     self.tell(n, &"is done");
                     self.crash(n);
