@@ -41,6 +41,8 @@ impl Tally {
             | Kind::Detach
             | Kind::Adopt
             | Kind::Stamp
+            | Kind::Demand
+            | Kind::Starve
             | Kind::HandOver
             | Kind::HandedOver
             | Kind::Keep
@@ -121,6 +123,33 @@ mod tests {
         }
         for cause in Cause::ALL {
             assert_eq!(serde_json::to_value(cause).unwrap(), cause.name());
+        }
+        let reason = Refusal::Empty;
+        let kinds = [
+            Kind::Abstain { reason },
+            Kind::Refuse { reason },
+            Kind::Resign { reason },
+            Kind::Promote,
+            Kind::Serve {
+                cause: Cause::First,
+            },
+            Kind::Fence { whose: Whose::Own },
+            Kind::Follow,
+            Kind::Detach,
+            Kind::Adopt,
+            Kind::Stamp,
+            Kind::Demand,
+            Kind::Starve,
+            Kind::Drop { bytes: None },
+            Kind::HandOver,
+            Kind::HandedOver,
+            Kind::Keep,
+            Kind::Wait,
+            Kind::Fail,
+        ];
+        assert_eq!(kinds.map(Kind::name), Kind::NAMES);
+        for kind in kinds {
+            assert_eq!(serde_json::to_value(kind).unwrap()["kind"], kind.name());
         }
         let kind = Kind::Refuse {
             reason: Refusal::Empty,
