@@ -8,7 +8,7 @@ mod flaw;
 mod object;
 mod record;
 mod shell;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 mod sim;
 mod status;
 mod watch;
@@ -23,6 +23,8 @@ pub use config::LeaseConfig;
 use core::Core;
 use flaw::Flaw;
 use shell::Shell;
+#[cfg(feature = "simulation")]
+pub use sim::{Flock, Plant};
 pub use status::LeaseStatus;
 
 /// An election by a Lease of the Kubernetes API.

@@ -67,6 +67,8 @@
 //! # Features
 //!
 //! - `kube`: `Lease`, by the crate kube, whose types appear in the constructor of that backend only.
+//! - `simulation`: for simulations of what is built on this crate only, and hidden: it may change at any
+//!   time.
 
 mod error;
 mod lead;
@@ -81,6 +83,9 @@ use async_trait::async_trait;
 pub use error::Error;
 pub use lead::Led;
 pub use leadership::{Leadership, NodeId, Rank, Term};
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub use lease::{Flock, Plant};
 #[cfg(feature = "kube")]
 pub use lease::{Lease, LeaseConfig, LeaseStatus};
 pub use seat::{Intent, MAX_CARD, MAX_RANK, Participant, Peer, Seat, seat};

@@ -6,7 +6,10 @@ use std::time::Instant;
 use super::{clock::Clock, queue::Reach, watch::Stream, world::Micros};
 use crate::{
     Leadership, NodeId, Participant, Rank, Seat, Term,
-    lease::core::{Action, Core, Event, Now},
+    lease::{
+        core::{Action, Core, Event, Now},
+        shell::known_by,
+    },
     seat,
 };
 
@@ -15,6 +18,7 @@ use crate::{
 pub(super) struct CallId(pub(super) u64);
 
 pub(super) struct Node {
+    pub(super) name: String,
     pub(super) clock: Clock,
     /// Counts the lives of its process.
     pub(super) life: u64,
@@ -27,6 +31,8 @@ pub(super) struct Node {
     pub(super) slow_to_speak: Micros,
     /// Whether it may watch.
     pub(super) watches: bool,
+    /// Nothing of it reaches the API.
+    pub(super) cut: bool,
     /// Calls and writes that it has sent, and the ticks of the present second.
     pub(super) calls: u64,
     pub(super) writes: u64,
@@ -50,8 +56,9 @@ pub(super) struct Running {
 }
 
 impl Node {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(super) fn new(name: String, clock: Clock) -> Self {
         Self {
+            name,
             clock,
             life: 0,
             stopped: false,
@@ -60,6 +67,7 @@ impl Node {
             stands: true,
             slow_to_speak: 0,
             watches: true,
+            cut: false,
             calls: 0,
             writes: 0,
             ticks: (0, 0),
@@ -129,15 +137,6 @@ impl Node {
             _ => false,
         }
     }
-
-    /// Whom it holds for the leader of which term.
-    pub(super) fn leader(&self) -> Option<(NodeId, Term)> {
-        match self.leadership()? {
-            Leadership::Vacant => None,
-            Leadership::Following { leader, term, .. } => Some((leader.clone(), *term)),
-            Leadership::Leading { term, .. } => Some((self.id()?, *term)),
-        }
-    }
 }
 
 impl Running {
@@ -203,6 +202,7 @@ impl Running {
         );
         self.published = self.published.max(term);
         self.leadership = next.clone();
+        self.seat.publish_peers(known_by(&next));
         self.seat.publish(next);
         begins
     }

@@ -26,6 +26,8 @@ pub(super) enum What {
     Resume(usize, u64),
     /// The other program's turn.
     Foreign,
+    /// Somebody deletes the Lease.
+    Deletion,
 }
 
 pub(super) enum Reach {
@@ -52,7 +54,14 @@ impl Queue {
         self.0.pop().map(|Reverse(next)| (next.at, *next.what))
     }
 
-    /// Takes the calls out that have not arrived, in their order.
+    /// When that is.
+    #[cfg(feature = "simulation")]
+    pub(super) fn next_at(&self) -> Option<Micros> {
+        self.0.peek().map(|Reverse(next)| next.at)
+    }
+
+    /// Takes the calls out that have not arrived, in their order. What people were about to do, they
+    /// leave.
     pub(super) fn take_calls(&mut self) -> Vec<(Request, Reply)> {
         let mut calls = Vec::new();
         // Sorted in reverse: the last one is the next.
@@ -63,6 +72,7 @@ impl Queue {
         {
             match *next.what {
                 What::Land(request, reply) => calls.push((request, reply)),
+                What::Deletion => {}
                 what => self.push(next.at, next.serial, what),
             }
         }

@@ -3,7 +3,7 @@ use std::{
     time::Instant,
 };
 
-use super::{floods, live, scenes, world::MS};
+use super::{floods, live::live, scenes, world::MS};
 use crate::lease::Flaw;
 
 /// What is lived through for a seed, with a flaw or without.
