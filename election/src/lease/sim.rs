@@ -15,6 +15,12 @@ mod judge;
 #[cfg(test)]
 mod live;
 mod node;
+#[cfg(test)]
+mod outages;
+#[cfg(test)]
+mod paused;
+mod pauses;
+mod peers;
 mod queue;
 #[cfg(test)]
 mod scenes;

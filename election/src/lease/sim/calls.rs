@@ -208,6 +208,8 @@ impl World {
             self.tell(request.n, &request.call);
             if let Some(record) = self.server.record() {
                 check_write(before.as_ref(), record, request.begins);
+                let record = record.clone();
+                self.check_pause(request.n, before.as_ref(), request.begins);
                 let node = &mut self.nodes[request.n];
                 if record.holder.is_some()
                     && node.is_alive(request.life)

@@ -60,13 +60,20 @@ impl Plant {
 }
 
 impl Flock {
-    /// Members of these names, none of which runs yet, and an API without faults.
+    /// Members of these names, none of which runs yet, and an API without faults; with failsafe, or
+    /// without.
     ///
     /// # Panics
     ///
     /// If the configuration cannot work.
     #[must_use]
-    pub fn new(seed: u64, names: Vec<String>, config: &LeaseConfig, plant: Option<Plant>) -> Self {
+    pub fn new(
+        seed: u64,
+        names: Vec<String>,
+        config: &LeaseConfig,
+        failsafe: bool,
+        plant: Option<Plant>,
+    ) -> Self {
         config.check().expect("it can work");
         let flaw = plant.map(Plant::flaw);
         let mut world = World::new(seed, names.len(), config, flaw);
@@ -74,6 +81,7 @@ impl Flock {
             node.name = name;
         }
         world.news = Some(BTreeSet::new());
+        world.peers.on = failsafe;
         Self {
             world,
             weather: Weather::Calm,
@@ -85,6 +93,10 @@ impl Flock {
     /// watches break and lag, people delete and edit the Lease, another program competes for it.
     pub fn trouble(&mut self) {
         self.weather = Weather::of(self.world.rng.u64(..));
+        // Failsafe takes that nobody deletes the Lease, and that no other program takes it.
+        if self.world.peers.on && self.weather != Weather::Calm {
+            self.weather = Weather::Storm;
+        }
         surroundings(&mut self.world, self.weather, self.clock_drift);
         if self.weather != Weather::Calm {
             self.world.faults = faults(&mut self.world, self.weather);
@@ -108,8 +120,8 @@ impl Flock {
         world.faults = Faults::none();
         world.foreign = None;
         world.flush_calls();
+        world.heal_peers();
         for n in 0..world.nodes.len() {
-            world.nodes[n].cut = false;
             if world.nodes[n].is_running() {
                 world.open_watch(n);
             }
@@ -177,6 +189,22 @@ impl Flock {
             self.world.cut_watch(n);
         } else if let Some(running) = &mut self.world.nodes[n].running {
             running.stream.silent = true;
+        }
+    }
+
+    /// Discovery tells a member who there is.
+    pub fn list(&mut self, n: usize, members: BTreeSet<usize>) {
+        self.world.nodes[n].roster = members;
+        self.world.tell_roster(n);
+    }
+
+    /// Two members cannot ask each other any more, or can again.
+    pub fn part(&mut self, a: usize, b: usize, cut: bool) {
+        let pair = (a.min(b), a.max(b));
+        if cut {
+            self.world.peers.cut.insert(pair);
+        } else {
+            self.world.peers.cut.remove(&pair);
         }
     }
 

@@ -22,6 +22,8 @@ const CALM_FOR: Micros = 2000 * MS;
 pub(super) struct Report {
     pub(super) steps: u64,
     pub(super) spells: u64,
+    /// Rounds of questions that all confirmed.
+    pub(super) confirmed: u64,
     pub(super) settled_after: Micros,
 }
 
@@ -62,12 +64,13 @@ pub(super) fn live(seed: u64, flaw: Option<Flaw>) -> Report {
     Report {
         steps: world.steps,
         spells: world.judge.spells,
+        confirmed: 0,
         settled_after,
     }
 }
 
 /// The defaults in half of all worlds, otherwise times that are as tight, or as loose, as they may be.
-fn config(draw: u64) -> LeaseConfig {
+pub(super) fn config(draw: u64) -> LeaseConfig {
     let mut config = LeaseConfig::new("flock", "sheep");
     let ms = Duration::from_millis;
     match draw % 6 {
@@ -100,7 +103,7 @@ fn config(draw: u64) -> LeaseConfig {
 /// Everything works from now on, everybody runs who has begun, and at least one stands. What was on
 /// its way arrives now or never. Refusals that order their receiver to wait end earlier, so that no
 /// such wait goes on.
-fn heal(world: &mut World) {
+pub(super) fn heal(world: &mut World) {
     world.faults.refused = 0;
     for n in 0..world.nodes.len() {
         if world.nodes[n].stopped {
@@ -114,8 +117,11 @@ fn heal(world: &mut World) {
     world.speak_within = 100 * MS;
     world.foreign = None;
     world.flush_calls();
+    // A pause that goes on leaves whoever held the Lease last to lead.
+    let keeper = world.who_held_last().filter(|_| world.rng.bool());
+    world.pause_by_hand(keeper.is_some());
     for n in 0..world.nodes.len() {
-        if n == 0 {
+        if n == keeper.unwrap_or(0) {
             world.nodes[n].stands = true;
             if !world.nodes[n].takes_part() {
                 world.crash(n);
@@ -135,11 +141,14 @@ fn heal(world: &mut World) {
 /// of the slowest clock. One retry period is for the call that was lost as the last one, and the
 /// look after it; then somebody has seen whatever holder there is, and waits for its lease to end;
 /// the second one is for calls and the application's answer.
-fn settle(world: &mut World) -> Micros {
+pub(super) fn settle(world: &mut World) -> Micros {
     let healed = world.now;
     let bound = world.lease_duration() + 2 * world.retry_period();
     // Who has no watch learns of the leader by looking, a retry period later.
     let known = bound + world.retry_period() + 200 * MS;
+    // Of whom a pause leaves to lead, there is only one to have seen it in time.
+    let paused = world.server.record().is_some_and(|record| record.paused);
+    let bound = if paused { known } else { bound };
     let mut settled = healed;
     while world.now < settled + CALM_FOR {
         world.run_until(world.now + 20 * MS);
@@ -164,7 +173,7 @@ fn settle(world: &mut World) -> Micros {
 }
 
 /// At rest a leader writes once per retry period, and who watches calls nobody.
-fn rest(world: &mut World) {
+pub(super) fn rest(world: &mut World) {
     let leader = world.agreed().expect("settled");
     // What a watch was late with is looked at once more.
     world.run_until(world.now + 3 * world.retry_period());
@@ -193,7 +202,7 @@ fn rest(world: &mut World) {
 }
 
 /// Everybody leaves, one after the other, in bounded time; the Lease is free then.
-fn depart(world: &mut World) {
+pub(super) fn depart(world: &mut World) {
     for n in 0..world.nodes.len() {
         if world.nodes[n].takes_part() {
             world.leave(n);
@@ -215,6 +224,7 @@ fn trouble(world: &mut World, weather: Weather) {
         0..3 => process(world, n),
         3..6 => application(world, n),
         6 => world.server.write_elsewhere(1),
+        7 if world.rng.bool() => world.trouble_pauses(),
         7 => {
             let mut rng = world.rng.fork();
             world.nodes[n].clock.set(&mut rng);
@@ -229,7 +239,7 @@ fn trouble(world: &mut World, weather: Weather) {
 }
 
 /// A process ends, begins, or stops for a while.
-fn process(world: &mut World, n: usize) {
+pub(super) fn process(world: &mut World, n: usize) {
     let running = world.nodes[n].is_running();
     match world.rng.u8(0..6) {
         _ if !running => world.start(n),
@@ -249,7 +259,7 @@ fn process(world: &mut World, n: usize) {
     }
 }
 
-fn application(world: &mut World, n: usize) {
+pub(super) fn application(world: &mut World, n: usize) {
     if world.nodes[n].stopped || !world.nodes[n].takes_part() {
         return;
     }

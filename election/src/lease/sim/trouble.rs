@@ -70,6 +70,7 @@ impl World {
     pub(super) fn delete_lease(&mut self) {
         if let Some(seen) = self.server.delete() {
             self.tell(0, &"the Lease is deleted");
+            self.forget_who_held();
             self.tell_watches(&seen);
         }
     }

@@ -11,6 +11,8 @@ use super::{
     foreign::Foreign,
     judge::Judge,
     node::{CallId, Node, Running},
+    pauses::Pauses,
+    peers::Peers,
     queue::{Queue, Reach, What},
     server::Server,
 };
@@ -41,6 +43,7 @@ pub(super) struct World {
     pub(super) server: Server,
     pub(super) faults: Faults,
     pub(super) judge: Judge,
+    pub(super) pauses: Pauses,
     /// Another program that holds the Lease at times.
     pub(super) foreign: Option<Foreign>,
     /// Whose applications have something to hear; `None` where the world speaks for them.
@@ -49,8 +52,9 @@ pub(super) struct World {
     pub(super) speak_within: Micros,
     /// Until when the last one is told to wait by a refusal.
     pub(super) told_to_wait: Micros,
+    pub(super) peers: Peers,
     flaw: Option<Flaw>,
-    queue: Queue,
+    pub(super) queue: Queue,
     pub(super) serial: u64,
     pub(super) steps: u64,
     /// Tells what happens, when one world is replayed.
@@ -79,10 +83,12 @@ impl World {
             server: Server::default(),
             faults: Faults::none(),
             judge: Judge::default(),
+            pauses: Pauses::default(),
             foreign: None,
             news: None,
             speak_within: 1500 * MS,
             told_to_wait: 0,
+            peers: Peers::new(),
             flaw,
             queue: Queue::default(),
             serial: 0,
@@ -138,6 +144,7 @@ impl World {
         let first = running.wished();
         self.open_watch(n);
         self.step(n, first);
+        self.tell_roster(n);
         let pause = self.pause();
         self.speak_later(n, pause);
     }
@@ -223,6 +230,7 @@ impl World {
             }
             What::Foreign => self.foreign_turn(),
             What::Deletion => self.delete_lease(),
+            What::Ask(to, question) => self.question(to, question),
         }
     }
 
@@ -286,6 +294,8 @@ impl World {
             Reach::Answered(id, answer) => self.answered(n, id, answer),
             Reach::TimedOut(id) => self.answered(n, id, Err(Failure::Lost)),
             Reach::Watched(id, event) => self.watched(n, id, event),
+            Reach::Asked(question) => self.asked(n, question),
+            Reach::Confirmed(round, member) => self.confirmed(n, round, member),
         }
     }
 
@@ -325,6 +335,8 @@ impl World {
                     self.tell(n, &"begins another watch");
                     self.open_watch(n);
                 }
+                Action::Ask(round, ask, members) => self.ask(n, now, (round, ask), members),
+                Action::Answer(verdict) => self.answer_peer(n, verdict),
                 Action::Done => {
                     self.tell(n, &"is done");
                     self.crash(n);
