@@ -8,7 +8,7 @@
 //! | backend | needs | guarantees |
 //! |---|---|---|
 //! | [`Timestamp`] | TCP between the members | one leader while the network is whole; **no quorum**: each side of a cut may have a leader |
-//! | `Lease` (feature `kube`) | the Kubernetes API | one leader at any instant, whatever the network does; nobody leads while the API is away |
+//! | `Lease` (feature `kube`) | the Kubernetes API | one leader at any instant, whatever the network does; nobody leads while the API is away, unless all members confirm the leader |
 //!
 //! All backends share this:
 //! - **Act as leader only before [`Leading::until`](Leadership::Leading).** Check it before each
@@ -67,6 +67,8 @@
 //! # Features
 //!
 //! - `kube`: `Lease`, by the crate kube, whose types appear in the constructor of that backend only.
+//! - `simulation`: for simulations of what is built on this crate only, and hidden: it may change at any
+//!   time.
 
 mod error;
 mod frame;
@@ -84,6 +86,9 @@ pub use lead::Led;
 pub use leadership::{Leadership, NodeId, Rank, Term};
 #[cfg(feature = "kube")]
 pub use lease::{Confirming, Failsafe, Lease, LeaseConfig, LeaseStatus, Pauser};
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub use lease::{Flock, Plant};
 pub use seat::{Intent, MAX_CARD, MAX_RANK, Participant, Peer, Seat, seat};
 pub use timestamp::{Stats, Timestamp, TimestampConfig};
 

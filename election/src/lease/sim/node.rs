@@ -1,12 +1,15 @@
 //! One member of a simulated world: its core behind a real seat, its application, and what must
 //! hold of it alone.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
-use super::{clock::Clock, queue::Reach, watch::Stream, world::Micros};
+use super::{clock::Clock, peers::Round, queue::Reach, watch::Stream, world::Micros};
 use crate::{
     Leadership, NodeId, Participant, Rank, Seat, Term,
-    lease::core::{Action, Core, Event, Now},
+    lease::{
+        core::{Action, Core, Event, Now},
+        shell::known_by,
+    },
     seat,
 };
 
@@ -15,6 +18,7 @@ use crate::{
 pub(super) struct CallId(pub(super) u64);
 
 pub(super) struct Node {
+    pub(super) name: String,
     pub(super) clock: Clock,
     /// Counts the lives of its process.
     pub(super) life: u64,
@@ -27,6 +31,10 @@ pub(super) struct Node {
     pub(super) slow_to_speak: Micros,
     /// Whether it may watch.
     pub(super) watches: bool,
+    /// Nothing of it reaches the API.
+    pub(super) cut: bool,
+    /// Whom its discovery knows.
+    pub(super) roster: BTreeSet<usize>,
     /// Calls and writes that it has sent, and the ticks of the present second.
     pub(super) calls: u64,
     pub(super) writes: u64,
@@ -45,13 +53,17 @@ pub(super) struct Running {
     pub(super) leadership: Leadership,
     /// The highest term that it has published.
     published: Term,
-    /// When it sent the latest of its writes that was done.
+    /// When it sent the latest of its writes that was done, or began the latest round of questions
+    /// that all confirmed.
     pub(super) renewed: Option<Instant>,
+    /// The present round of questions.
+    pub(super) round: Option<Round>,
 }
 
 impl Node {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(super) fn new(name: String, clock: Clock) -> Self {
         Self {
+            name,
             clock,
             life: 0,
             stopped: false,
@@ -60,6 +72,8 @@ impl Node {
             stands: true,
             slow_to_speak: 0,
             watches: true,
+            cut: false,
+            roster: BTreeSet::new(),
             calls: 0,
             writes: 0,
             ticks: (0, 0),
@@ -82,6 +96,7 @@ impl Node {
             leadership: Leadership::Vacant,
             published: Term::default(),
             renewed: None,
+            round: None,
         });
     }
 
@@ -127,15 +142,6 @@ impl Node {
                 until.is_none_or(|until| self.clock.at(now) < until)
             }
             _ => false,
-        }
-    }
-
-    /// Whom it holds for the leader of which term.
-    pub(super) fn leader(&self) -> Option<(NodeId, Term)> {
-        match self.leadership()? {
-            Leadership::Vacant => None,
-            Leadership::Following { leader, term, .. } => Some((leader.clone(), *term)),
-            Leadership::Leading { term, .. } => Some((self.id()?, *term)),
         }
     }
 }
@@ -203,6 +209,7 @@ impl Running {
         );
         self.published = self.published.max(term);
         self.leadership = next.clone();
+        self.seat.publish_peers(known_by(&next));
         self.seat.publish(next);
         begins
     }

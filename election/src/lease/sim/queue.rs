@@ -8,6 +8,7 @@ use std::{
 use super::{
     calls::{Reply, Request},
     node::CallId,
+    peers::Question,
     world::Micros,
 };
 use crate::lease::core::{Event, Failure, Seen};
@@ -26,6 +27,10 @@ pub(super) enum What {
     Resume(usize, u64),
     /// The other program's turn.
     Foreign,
+    /// Somebody deletes the Lease.
+    Deletion,
+    /// A member's question arrives at another.
+    Ask(usize, Question),
 }
 
 pub(super) enum Reach {
@@ -33,6 +38,9 @@ pub(super) enum Reach {
     Answered(CallId, Result<Seen, Failure>),
     TimedOut(CallId),
     Watched(u64, Event),
+    Asked(Question),
+    /// A member confirms a round.
+    Confirmed(u64, String),
 }
 
 #[derive(Default)]
@@ -52,7 +60,19 @@ impl Queue {
         self.0.pop().map(|Reverse(next)| (next.at, *next.what))
     }
 
-    /// Takes the calls out that have not arrived, in their order.
+    /// Some of that does not happen.
+    pub(super) fn forget(&mut self, what: impl Fn(&What) -> bool) {
+        self.0.retain(|Reverse(next)| !what(&next.what));
+    }
+
+    /// When that is.
+    #[cfg(feature = "simulation")]
+    pub(super) fn next_at(&self) -> Option<Micros> {
+        self.0.peek().map(|Reverse(next)| next.at)
+    }
+
+    /// Takes the calls out that have not arrived, in their order. What people were about to do, they
+    /// leave.
     pub(super) fn take_calls(&mut self) -> Vec<(Request, Reply)> {
         let mut calls = Vec::new();
         // Sorted in reverse: the last one is the next.
@@ -63,6 +83,7 @@ impl Queue {
         {
             match *next.what {
                 What::Land(request, reply) => calls.push((request, reply)),
+                What::Deletion => {}
                 what => self.push(next.at, next.serial, what),
             }
         }

@@ -1,6 +1,6 @@
 //! A world: members with drifting clocks, and an API that is far away.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use fastrand::Rng;
 use uuid::Uuid;
@@ -12,11 +12,12 @@ use super::{
     judge::Judge,
     node::{CallId, Node, Running},
     pauses::Pauses,
+    peers::Peers,
     queue::{Queue, Reach, What},
     server::Server,
 };
 use crate::{
-    Leadership, NodeId,
+    Leadership, NodeId, Participant,
     lease::{
         Flaw, LeaseConfig,
         config::Timing,
@@ -45,12 +46,15 @@ pub(super) struct World {
     pub(super) pauses: Pauses,
     /// Another program that holds the Lease at times.
     pub(super) foreign: Option<Foreign>,
+    /// Whose applications have something to hear; `None` where the world speaks for them.
+    pub(super) news: Option<BTreeSet<usize>>,
     /// Most applications answer within 30 ms, a few take up to this.
     pub(super) speak_within: Micros,
     /// Until when the last one is told to wait by a refusal.
     pub(super) told_to_wait: Micros,
+    pub(super) peers: Peers,
     flaw: Option<Flaw>,
-    queue: Queue,
+    pub(super) queue: Queue,
     pub(super) serial: u64,
     pub(super) steps: u64,
     /// Tells what happens, when one world is replayed.
@@ -62,7 +66,12 @@ impl World {
     pub(super) fn new(seed: u64, size: usize, config: &LeaseConfig, flaw: Option<Flaw>) -> Self {
         let mut rng = Rng::with_seed(seed);
         let nodes = (0..size)
-            .map(|_| Node::new(Clock::drifting(&mut rng, config.clock_drift)))
+            .map(|n| {
+                Node::new(
+                    format!("m{n}"),
+                    Clock::drifting(&mut rng, config.clock_drift),
+                )
+            })
             .collect();
         Self {
             rng,
@@ -76,8 +85,10 @@ impl World {
             judge: Judge::default(),
             pauses: Pauses::default(),
             foreign: None,
+            news: None,
             speak_within: 1500 * MS,
             told_to_wait: 0,
+            peers: Peers::new(),
             flaw,
             queue: Queue::default(),
             serial: 0,
@@ -90,8 +101,10 @@ impl World {
         micros(self.timing.retry_period)
     }
 
-    pub(super) fn lease_duration(&self) -> Micros {
-        micros(self.timing.lease_duration)
+    /// When something happens next.
+    #[cfg(feature = "simulation")]
+    pub(super) fn next_at(&self) -> Option<Micros> {
+        self.queue.next_at()
     }
 
     /// Lets time pass until then.
@@ -119,7 +132,7 @@ impl World {
 
     pub(super) fn start(&mut self, n: usize) {
         let id = NodeId {
-            member: format!("m{n}"),
+            member: self.nodes[n].name.clone(),
             incarnation: Uuid::from_u128(self.rng.u128(..)),
         };
         self.tell(n, &"starts");
@@ -131,8 +144,17 @@ impl World {
         let first = running.wished();
         self.open_watch(n);
         self.step(n, first);
+        self.tell_roster(n);
         let pause = self.pause();
-        self.later(pause, What::Speak(n, self.nodes[n].life));
+        self.speak_later(n, pause);
+    }
+
+    /// The application says later whether it stands, unless it is none of this world's.
+    fn speak_later(&mut self, n: usize, after: Micros) {
+        if self.news.is_none() {
+            let life = self.nodes[n].life;
+            self.later(after, What::Speak(n, life));
+        }
     }
 
     pub(super) fn running(&mut self, n: usize) -> &mut Running {
@@ -155,14 +177,6 @@ impl World {
             .expect("only the living leave");
         running.participant = None;
         self.step(n, Event::Leave);
-    }
-
-    /// Stops a process for a while.
-    pub(super) fn stop(&mut self, n: usize, pause: Micros) {
-        self.tell(n, &format!("stops for {} ms", pause / MS));
-        let life = self.nodes[n].life;
-        self.nodes[n].stopped = true;
-        self.later(pause, What::Resume(n, life));
     }
 
     /// Ends a stop at once.
@@ -215,12 +229,13 @@ impl World {
                 }
             }
             What::Foreign => self.foreign_turn(),
+            What::Deletion => self.delete_lease(),
+            What::Ask(to, question) => self.question(to, question),
         }
     }
 
     fn wake_up(&mut self, n: usize) {
         self.tell(n, &"goes on");
-        let life = self.nodes[n].life;
         self.nodes[n].stopped = false;
         let mut inbox = std::mem::take(&mut self.nodes[n].inbox);
         // The turn of a timer may come before or after what waits in the sockets.
@@ -233,7 +248,7 @@ impl World {
             self.reach(n, reach);
         }
         // Its application was stopped as well.
-        self.later(0, What::Speak(n, life));
+        self.speak_later(n, 0);
     }
 
     /// The application says whether it stands, in whatever vacancy there is.
@@ -261,6 +276,14 @@ impl World {
         }
     }
 
+    /// The application acts, and its member hears of it.
+    pub(super) fn wish(&mut self, n: usize, act: impl FnOnce(&Participant)) {
+        let running = self.nodes[n].running.as_mut();
+        if let Some(event) = running.and_then(|running| running.wish(act)) {
+            self.step(n, event);
+        }
+    }
+
     fn runs(&self, n: usize, life: u64) -> bool {
         self.nodes[n].is_alive(life) && !self.nodes[n].stopped
     }
@@ -271,6 +294,8 @@ impl World {
             Reach::Answered(id, answer) => self.answered(n, id, answer),
             Reach::TimedOut(id) => self.answered(n, id, Err(Failure::Lost)),
             Reach::Watched(id, event) => self.watched(n, id, event),
+            Reach::Asked(question) => self.asked(n, question),
+            Reach::Confirmed(round, member) => self.confirmed(n, round, member),
         }
     }
 
@@ -310,7 +335,8 @@ impl World {
                     self.tell(n, &"begins another watch");
                     self.open_watch(n);
                 }
-                Action::Ask(..) | Action::Answer(_) => unreachable!("nobody knows the others"),
+                Action::Ask(round, ask, members) => self.ask(n, now, (round, ask), members),
+                Action::Answer(verdict) => self.answer_peer(n, verdict),
                 Action::Done => {
                     self.tell(n, &"is done");
                     self.crash(n);
@@ -344,10 +370,12 @@ impl World {
         let running = self.nodes[n].running.as_mut().expect("it publishes");
         let begins = running.publish(leadership.clone(), order);
         self.judge(n, leadership, begins);
+        if let Some(news) = &mut self.news {
+            news.insert(n);
+        }
         if *leadership == Leadership::Vacant {
             let pause = self.pause() + self.nodes[n].slow_to_speak;
-            let life = self.nodes[n].life;
-            self.later(pause, What::Speak(n, life));
+            self.speak_later(n, pause);
         }
     }
 
@@ -365,23 +393,9 @@ impl World {
     /// Prints news of a member, or of the world by the member's number.
     pub(super) fn tell(&self, n: usize, news: &dyn std::fmt::Debug) {
         if self.tells {
-            println!("{:6} ms m{n}: {news:?}", self.now / MS);
+            let (at, name) = (self.now as f64 / MS as f64, &self.nodes[n].name);
+            println!("{at:>9.3} lease of {name}: {news:?}");
         }
-    }
-
-    /// The one that leads and that all others follow.
-    pub(super) fn agreed(&self) -> Option<usize> {
-        let leader = self.leader()?;
-        let spell = self.nodes[leader].leader();
-        let running = || self.nodes.iter().filter(|node| node.is_running());
-        running()
-            .all(|node| node.leader() == spell)
-            .then_some(leader)
-    }
-
-    /// The one that acts as leader.
-    pub(super) fn leader(&self) -> Option<usize> {
-        (0..self.nodes.len()).find(|n| self.nodes[*n].acts_at(self.now))
     }
 }
 
