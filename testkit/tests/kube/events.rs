@@ -62,11 +62,9 @@ async fn an_event_says_who_tells_what_of_whom_and_when() {
         assert_eq!(refused.0, 422, "{field}: {}", refused.1);
         assert_eq!(wrong(&refused), [named], "{}", refused.1);
     }
-    let (code, list) = asker.get(EVENTS).await;
-    assert_eq!(code, 200);
-    assert_eq!(list["items"].as_array().unwrap().len(), 1);
     let of = |field: &str| format!("{EVENTS}?fieldSelector={field}");
     for (selector, count) in [
+        ("", 1),
         ("regarding.name=redis-0", 1),
         ("regarding.name=redis-1", 0),
         ("reason=BecamePrimary", 1),
@@ -74,7 +72,10 @@ async fn an_event_says_who_tells_what_of_whom_and_when() {
     ] {
         let (code, list) = asker.get(&of(selector)).await;
         assert_eq!(code, 200, "{selector}: {list}");
-        assert_eq!(list["items"].as_array().unwrap().len(), count, "{selector}");
+        // A real server may tell something, too.
+        let items = list["items"].as_array().unwrap();
+        let ours = items.iter().filter(|item| item["metadata"]["name"] == "a");
+        assert_eq!(ours.count(), count, "{selector}: {list}");
     }
 }
 
