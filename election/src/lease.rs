@@ -4,6 +4,7 @@ mod api;
 mod cluster;
 mod config;
 mod core;
+mod failsafe;
 mod flaw;
 mod object;
 mod pauser;
@@ -14,6 +15,8 @@ mod sim;
 mod status;
 mod watch;
 
+use std::net::{SocketAddr, TcpListener};
+
 use async_trait::async_trait;
 use tokio::{sync::watch::Receiver, sync::watch::Sender};
 use uuid::Uuid;
@@ -22,6 +25,8 @@ use crate::{Election, Error, NodeId, Seat};
 use api::LeaseApi;
 pub use config::LeaseConfig;
 use core::Core;
+use failsafe::Post;
+pub use failsafe::{Confirming, Failsafe};
 use flaw::Flaw;
 pub use pauser::Pauser;
 use shell::Shell;
@@ -118,6 +123,8 @@ pub struct Lease {
     node: NodeId,
     ran: bool,
     status: Sender<LeaseStatus>,
+    /// Where the other members ask, with failsafe.
+    listener: Option<TcpListener>,
     paused: Sender<bool>,
 }
 
@@ -129,13 +136,18 @@ impl Lease {
     ///
     /// # Errors
     ///
-    /// If the configuration cannot work.
+    /// If the configuration cannot work, or the address of failsafe cannot be listened on.
     pub fn new(client: kube::Client, config: LeaseConfig) -> Result<Self, Error> {
         config.check()?;
         let namespace = match &config.namespace {
             Some(namespace) => namespace.clone(),
             None => client.default_namespace().into(),
         };
+        let listen = config
+            .failsafe
+            .as_ref()
+            .map(|it| failsafe::listen(it.listen));
+        let listener = listen.transpose()?;
         Ok(Self {
             api: LeaseApi::new(
                 client,
@@ -147,6 +159,7 @@ impl Lease {
             config,
             ran: false,
             status: Sender::new(LeaseStatus::default()),
+            listener,
             paused: Sender::new(false),
         })
     }
@@ -173,6 +186,12 @@ impl Lease {
         &self.node
     }
 
+    /// Where the other members ask this one, with failsafe.
+    #[must_use]
+    pub fn failsafe_addr(&self) -> Option<SocketAddr> {
+        self.listener.as_ref()?.local_addr().ok()
+    }
+
     /// A handle that pauses automatic failover.
     #[must_use]
     pub fn pauser(&self) -> Pauser {
@@ -184,6 +203,18 @@ impl Lease {
     #[must_use]
     pub fn status(&self) -> Receiver<LeaseStatus> {
         self.status.subscribe()
+    }
+}
+
+impl Lease {
+    /// The way to the other members, with failsafe.
+    fn post(&self) -> Result<Option<Post>, Error> {
+        let (Some(failsafe), Some(listener)) = (&self.config.failsafe, &self.listener) else {
+            return Ok(None);
+        };
+        let group = format!("{}/{}", self.api.namespace, self.api.name);
+        let who = (group, self.config.member.clone());
+        Post::open(listener, failsafe, who, self.config.call_timeout()).map(Some)
     }
 }
 
@@ -208,6 +239,10 @@ impl Election for Lease {
             self.status.clone(),
             self.paused.clone(),
         );
+        let shell = match self.post()? {
+            Some(post) => shell.with_post(post),
+            None => shell,
+        };
         shell.run(self.config.renew_deadline).await;
         Ok(())
     }

@@ -69,6 +69,7 @@
 //! - `kube`: `Lease`, by the crate kube, whose types appear in the constructor of that backend only.
 
 mod error;
+mod frame;
 mod lead;
 mod leadership;
 #[cfg(feature = "kube")]
@@ -82,7 +83,7 @@ pub use error::Error;
 pub use lead::Led;
 pub use leadership::{Leadership, NodeId, Rank, Term};
 #[cfg(feature = "kube")]
-pub use lease::{Lease, LeaseConfig, LeaseStatus, Pauser};
+pub use lease::{Confirming, Failsafe, Lease, LeaseConfig, LeaseStatus, Pauser};
 pub use seat::{Intent, MAX_CARD, MAX_RANK, Participant, Peer, Seat, seat};
 pub use timestamp::{Stats, Timestamp, TimestampConfig};
 

@@ -68,7 +68,7 @@ mod view;
 pub use address::Address;
 pub use card::Card;
 pub use error::Error;
-pub use inspection::{Inspection, Link, Role};
+pub use inspection::{Inspection, Link, MinReplicas, Role};
 pub use instance::{Clients, Instance};
 pub use passport::{Papers, Passport};
 pub use position::{Position, Relation};

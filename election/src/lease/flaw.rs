@@ -2,18 +2,31 @@
 /// tests nobody can plant one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Flaw {
+    /// Asks whom the Lease listed when it was read last, though a write that may have been done lists
+    /// others, too.
+    AsksWhomItReadOf,
+    /// Asks whom a write lists of which it is not known whether it was done.
+    AsksWhomItWrote,
     /// Believes what the watch shows, also if it is older than what is known.
     BelievesOldNews,
     /// Wants to lead in each vacancy, though the application spoke in an earlier one.
     CampaignsUnasked,
     /// Counts its lease from the answer instead of from the request.
     CountsFromTheAnswer,
+    /// Counts its lease from the confirmation of the last member instead of from the question.
+    CountsFromTheConfirmation,
     /// Makes a deleted Lease anew as one that it holds.
     CreatesAsHolder,
     /// Takes a Lease that was deleted for one that nobody held.
     CreatesAtOnce,
+    /// Forgets what it promised when it can watch the Lease again.
+    ForgetsPromises,
     /// Begins with a low term over a Lease that was deleted.
     ForgetsDeletedTerms,
+    /// Leads on when one member does not confirm it.
+    ForgivesTheSilent,
+    /// Takes a Lease in spite of its promise.
+    IgnoresPromises,
     /// Does not leave behind who held the Lease when it releases it.
     ForgetsWhoHeld,
     /// Takes a Lease that is paused, though another held it last.
@@ -30,6 +43,8 @@ pub(crate) enum Flaw {
     LeadsOnAfterResignation,
     /// Leads on what it learnt of a write too late.
     LeadsOnLateAnswers,
+    /// Counts confirmations of an earlier round for the present one.
+    MixesRounds,
     /// Ends a pause by its renewals.
     LosesPauses,
     /// Does not replace a watch that misses changes.

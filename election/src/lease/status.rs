@@ -1,5 +1,7 @@
 use std::time::Instant;
 
+use crate::lease::failsafe::Confirming;
+
 /// How an election by Lease gets on with the API: for readiness, metrics and people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -21,4 +23,6 @@ pub struct LeaseStatus {
     pub calls: u64,
     /// Calls that came to nothing, conflicts included.
     pub failures: u64,
+    /// How failsafe stands; `None` if it is off.
+    pub failsafe: Option<Confirming>,
 }

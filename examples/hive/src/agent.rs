@@ -23,6 +23,9 @@ use crate::{
     tasks::Tasks,
 };
 
+/// More members than that are not remembered.
+const MOST_REPLICAS: u32 = 64;
+
 /// The flags of every agent beside a server.
 #[derive(Clone, Debug, Args)]
 pub struct AgentFlags {
@@ -71,6 +74,21 @@ pub struct AgentFlags {
     /// network. It delays a failover when the old primary hangs.
     #[arg(long, env = "BELLWETHER_ANSWER_TIMEOUT", value_name = "DURATION", default_value = "200ms", value_parser = parse_duration)]
     pub answer_timeout: Duration,
+
+    /// How many replicas the primary must have to take writes, where the group has other members:
+    /// so a primary that is cut off stops by itself, even without its agent. 0: as many as its own
+    /// configuration says.
+    #[arg(
+        long,
+        env = "BELLWETHER_MIN_REPLICAS_TO_WRITE",
+        value_name = "N",
+        default_value_t = 0
+    )]
+    pub min_replicas_to_write: u32,
+
+    /// How old the last word of such a replica may be; whole seconds, from 1s to 1m.
+    #[arg(long, env = "BELLWETHER_MIN_REPLICAS_MAX_LAG", value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
+    pub min_replicas_max_lag: Duration,
 
     /// Lets an empty server, or another group's, become primary although others have data, which
     /// they then lose.
@@ -122,6 +140,19 @@ impl AgentFlags {
         }
         if self.max_clients == 0 {
             return Err("--max-clients must be at least 1".to_owned());
+        }
+        self.check_replicas()
+    }
+
+    fn check_replicas(&self) -> Result<(), String> {
+        let (count, lag) = (self.min_replicas_to_write, self.min_replicas_max_lag);
+        if count > MOST_REPLICAS {
+            return Err(format!(
+                "--min-replicas-to-write is {count}, it must be from 0 to {MOST_REPLICAS}"
+            ));
+        }
+        if lag.subsec_nanos() != 0 || !(1..=60).contains(&lag.as_secs()) {
+            return Err("--min-replicas-max-lag must be whole seconds, from 1s to 1m".to_owned());
         }
         Ok(())
     }
@@ -205,6 +236,8 @@ impl AgentFlags {
     ) -> (Sidecar, Handle) {
         config.down_after = self.down_after;
         config.answer_timeout = self.answer_timeout;
+        config.min_replicas_to_write = self.min_replicas_to_write;
+        config.min_replicas_max_lag = self.min_replicas_max_lag;
         config.allow_data_loss = self.allow_data_loss;
         let (flags, patience) = (self.server.clone(), self.answer_timeout);
         let own = flags.instance(flags.redis.clone(), self.down_after);

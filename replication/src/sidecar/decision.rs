@@ -41,6 +41,10 @@ pub enum Kind {
     Adopt,
     /// A passport is written into the own dataset.
     Stamp,
+    /// The own server, while it is primary, is told to refuse writes without replicas.
+    Demand,
+    /// The own server is primary and refuses writes, because replicas are missing.
+    Starve,
     /// Writes are given up that no other server has: the own dataset is about to be replaced.
     Drop {
         /// How much, in bytes of the replication stream; `None` if that cannot be told, because the
@@ -61,7 +65,7 @@ pub enum Kind {
 
 impl Kind {
     /// All words of [`name`](Self::name).
-    pub const NAMES: [&str; 16] = [
+    pub const NAMES: [&str; 18] = [
         "abstain",
         "refuse",
         "resign",
@@ -72,6 +76,8 @@ impl Kind {
         "detach",
         "adopt",
         "stamp",
+        "demand",
+        "starve",
         "drop",
         "hand_over",
         "handed_over",
@@ -94,6 +100,8 @@ impl Kind {
             Self::Detach => "detach",
             Self::Adopt => "adopt",
             Self::Stamp => "stamp",
+            Self::Demand => "demand",
+            Self::Starve => "starve",
             Self::Drop { .. } => "drop",
             Self::HandOver => "hand_over",
             Self::HandedOver => "handed_over",

@@ -269,6 +269,7 @@ impl Sidecar {
                 match &order {
                     Order::Promote(passport) => own.promote(passport).await,
                     Order::Stamp(passport) => own.stamp(passport).await,
+                    Order::DemandReplicas(demand) => own.demand_replicas(*demand).await,
                     Order::Follow(address) => own.follow(address).await,
                     Order::Fence(clients) => own.fence(*clients).await,
                     Order::PauseWrites => own.pause_writes(pause).await,

@@ -41,6 +41,8 @@ impl Tally {
             | Kind::Detach
             | Kind::Adopt
             | Kind::Stamp
+            | Kind::Demand
+            | Kind::Starve
             | Kind::HandOver
             | Kind::HandedOver
             | Kind::Keep
@@ -136,6 +138,8 @@ mod tests {
             Kind::Detach,
             Kind::Adopt,
             Kind::Stamp,
+            Kind::Demand,
+            Kind::Starve,
             Kind::Drop { bytes: None },
             Kind::HandOver,
             Kind::HandedOver,

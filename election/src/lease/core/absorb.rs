@@ -6,14 +6,14 @@ use crate::{
     NodeId,
     lease::{
         Flaw,
-        core::{Core, Event, Known, Pending, Purpose, Seen, Spell, Written},
+        core::{Action, Core, Event, Known, Pending, Purpose, Seen, Spell, Written},
         record::{Record, Snapshot, UNKNOWN},
     },
 };
 
 impl Core {
-    /// Returns whether the watch has missed something.
-    pub(super) fn absorb(&mut self, now: Instant, event: Event) -> bool {
+    /// Returns what has to be done at once.
+    pub(super) fn absorb(&mut self, now: Instant, event: Event) -> Option<Action> {
         match event {
             Event::Tick => {}
             Event::Intent { intent, spoke } => {
@@ -30,6 +30,9 @@ impl Core {
             Event::Watch(watching) => {
                 self.watching = watching;
                 self.shown = false;
+                if self.flaw == Some(Flaw::ForgetsPromises) {
+                    self.failsafe.promise = None;
+                }
             }
             Event::Shown(seen) => {
                 self.shown = true;
@@ -39,16 +42,19 @@ impl Core {
                 let Some(call) = self.call.take() else {
                     unreachable!("an answer without a call");
                 };
-                return match answer {
-                    Ok(seen) => self.answered(now, call, seen),
-                    Err(failure) => {
-                        self.failed(now, call, failure);
-                        false
+                match answer {
+                    Ok(seen) => {
+                        let missed = self.answered(now, call, seen);
+                        return missed.then_some(Action::Rewatch);
                     }
-                };
+                    Err(failure) => self.failed(now, call, failure),
+                }
             }
+            Event::Members(members) => self.make_known(members),
+            Event::Asked(ask) => return Some(Action::Answer(self.asked(now, ask))),
+            Event::Confirmed(round, member) => self.confirmed(now, round, &member),
         }
-        false
+        None
     }
 
     fn withdraw(&mut self, successor: Option<NodeId>) {
@@ -143,10 +149,14 @@ impl Core {
         // Of writes upon one version, one is done.
         self.writes.clear();
         if goes_on || self.flaw == Some(Flaw::LeadsOnLateAnswers) {
+            let until = counted_from + self.timing.renew_deadline;
             self.spell = Some(Spell {
                 term: write.term,
-                until: counted_from + self.timing.renew_deadline,
+                // What the members confirmed may last longer.
+                until: (self.spell.take()).map_or(until, |spell| spell.until.max(until)),
             });
+            // Whoever it was given to leads no more.
+            self.failsafe.promise = None;
         }
     }
 
@@ -172,6 +182,7 @@ impl Core {
                 let version = version.or_else(|| self.known.version().cloned());
                 self.known = Known::Absent(version);
                 self.releasing = false;
+                self.relist();
                 return;
             }
         };
@@ -181,7 +192,11 @@ impl Core {
         }
         self.highest = self.highest.max(seen.record.term.unwrap_or_default());
         let stamp = seen.record.renewed;
+        let moved = self.known.version() != Some(&seen.version);
         self.known = Known::Present(seen);
+        if moved {
+            self.relist();
+        }
         if self.holds() {
             // That a write was done is as good from the watch, or from a look, as from its answer,
             // which may have been lost.

@@ -9,6 +9,7 @@ use crate::{
     lease::record::{UNKNOWN, WALL_LIMIT},
 };
 
+mod failsafe;
 mod failures;
 mod leave;
 mod others;

@@ -310,6 +310,7 @@ impl World {
                     self.tell(n, &"begins another watch");
                     self.open_watch(n);
                 }
+                Action::Ask(..) | Action::Answer(_) => unreachable!("nobody knows the others"),
                 Action::Done => {
                     self.tell(n, &"is done");
                     self.crash(n);

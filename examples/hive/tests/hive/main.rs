@@ -15,4 +15,5 @@ mod forming;
 mod metrics;
 mod partition;
 mod passwords;
+mod replicas;
 mod restarts;

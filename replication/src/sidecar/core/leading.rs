@@ -324,7 +324,14 @@ impl Core {
             return;
         };
         match (order, result) {
-            (Order::Promote(_), Ok(())) => self.begin_serving(run_id.clone()),
+            (Order::Promote(_), Ok(())) => {
+                let run_id = run_id.clone();
+                if !self.demand_first() {
+                    self.begin_serving(run_id);
+                }
+            }
+            // One that cannot be made is shown; without it the server is what most servers are.
+            (Order::DemandReplicas(_), _) => self.begin_serving(run_id.clone()),
             (Order::Promote(_), Err(error)) => {
                 // It may still run, even much later: follow it with a fence.
                 let why = format!("the promotion is in doubt: {error}");

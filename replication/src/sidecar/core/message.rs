@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 use bellwether_election::{Leadership, NodeId, Peer, Rank};
 
 use super::super::Switched;
-use crate::{Address, Card, Clients, Inspection, Kind, Passport, View};
+use crate::{Address, Card, Clients, Inspection, Kind, MinReplicas, Passport, View};
 
 /// Something became known.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub(crate) enum Order {
     Promote(Passport),
     /// Write this passport into its dataset.
     Stamp(Passport),
+    /// Refuse writes, while it is a primary, without so many replicas.
+    DemandReplicas(MinReplicas),
     Follow(Address),
     Fence(Clients),
     PauseWrites,
@@ -96,6 +98,7 @@ impl Order {
         match self {
             Self::Promote(_) => "promote",
             Self::Stamp(_) => "write the passport",
+            Self::DemandReplicas(_) => "demand replicas",
             Self::Follow(_) => "follow",
             Self::Fence(_) => "fence",
             Self::PauseWrites => "pause writes",

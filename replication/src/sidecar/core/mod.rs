@@ -9,6 +9,7 @@ mod cause;
 mod dataset;
 mod flaw;
 mod following;
+mod guarding;
 mod handover;
 mod leading;
 mod members;
@@ -32,8 +33,8 @@ use bellwether_election::{Leadership, NodeId, Rank, Term};
 
 pub(crate) use self::message::{Action, Decision, Event, Order, Who};
 use self::{
-    cause::Former, flaw::Flaw, following::Following, handover::Handover, leading::Spell,
-    members::Member, telling::FENCE, vacant::Vacancy,
+    cause::Former, flaw::Flaw, following::Following, guarding::Guard, handover::Handover,
+    leading::Spell, members::Member, telling::FENCE, vacant::Vacancy,
 };
 use super::SidecarConfig;
 use crate::{Address, Card, Clients, Inspection, Kind, Refusal, Server, View};
@@ -109,6 +110,7 @@ pub(crate) struct Core {
     former: Former,
     /// Whether the own server was made primary, or may have been, and was not told otherwise since.
     served: bool,
+    guard: Guard,
     handover: Option<Handover>,
     leaving: bool,
     left: bool,
@@ -153,6 +155,7 @@ impl Core {
             last_primary: None,
             former: Former::default(),
             served: false,
+            guard: Guard::default(),
             handover: None,
             leaving: false,
             left: false,
@@ -321,20 +324,27 @@ impl Core {
     fn absorb_done(&mut self, result: &Result<(), String>) {
         let order = self.order.take().expect("an order was under way");
         self.own_valid_from = self.now;
+        let is_demand = matches!(order, Order::DemandReplicas(_));
+        let is_news = !is_demand || self.guard.answered(result, self.now);
         match result {
             Ok(()) => {
                 self.served = match order {
                     Order::Promote(_) => true,
                     Order::Fence(_) | Order::Follow(_) => false,
-                    Order::Stamp(_) | Order::PauseWrites | Order::ResumeWrites => self.served,
+                    Order::Stamp(_)
+                    | Order::DemandReplicas(_)
+                    | Order::PauseWrites
+                    | Order::ResumeWrites => self.served,
                 };
             }
             Err(error) => {
                 // A promotion may still run.
                 self.served |= matches!(order, Order::Promote(_));
                 self.retry_from = self.now + RETRY_ORDER;
-                let what = format!("could not {}", order.verb());
-                self.explain_grave(Kind::Fail, what, error.clone());
+                if is_news {
+                    let what = format!("could not {}", order.verb());
+                    self.explain_grave(Kind::Fail, what, error.clone());
+                }
             }
         }
         if !self.handover_order_done(&order, result) {

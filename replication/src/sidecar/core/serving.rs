@@ -39,6 +39,7 @@ impl Core {
             self.fence_rogues();
             self.stand(rank::leader(self.is_blank(&own), self.followers()));
             self.renew_passport(&own);
+            self.guard(&own);
         }
     }
 

@@ -1,6 +1,7 @@
 //! The main paths, event by event. What goes wrong meanwhile is the simulation's.
 
 mod decisions;
+mod demand;
 mod passports;
 
 use std::{
@@ -13,8 +14,8 @@ use uuid::Uuid;
 
 use super::{Action, Core, Event, Order, Who};
 use crate::{
-    Address, Card, Clients, Inspection, Kind, Link, Papers, Passport, Position, Role, Server, View,
-    sidecar::SidecarConfig,
+    Address, Card, Clients, Inspection, Kind, Link, MinReplicas, Papers, Passport, Position, Role,
+    Server, View, sidecar::SidecarConfig,
 };
 
 /// A core of member `a` and what it wants done, without questions and explanations.
@@ -174,8 +175,14 @@ fn at(role: Role, offset: u64) -> Inspection {
         loading: false,
         priority: 100,
         failing_over: false,
+        min_replicas: Some(NO_DEMAND),
     }
 }
+
+const NO_DEMAND: MinReplicas = MinReplicas {
+    count: 0,
+    max_lag: Duration::from_secs(10),
+};
 
 /// With the passport that it got when it was promoted.
 fn primary(offset: u64) -> Inspection {

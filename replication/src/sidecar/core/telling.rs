@@ -74,7 +74,7 @@ impl Core {
         if let Some(group) = &self.shunned {
             return Some(format!("its dataset is of another group, {group:?}"));
         }
-        self.doubt.clone()
+        self.doubt.clone().or_else(|| self.guard_trouble())
     }
 
     pub(super) fn serving(&self) -> Option<Term> {
