@@ -114,6 +114,10 @@ async fn of_an_event_only_the_series_changes() {
         .await;
     let message = "events.events.k8s.io \"b\" not found";
     assert_eq!(refusal(&missing), (404, "NotFound", message));
-    let seen: Vec<_> = api.requests().iter().map(|r| r.what()).collect();
+    let seen: Vec<_> = api
+        .requests()
+        .iter()
+        .map(bellwether_testkit::kube::Request::what)
+        .collect();
     assert!(seen.contains(&"patch events".to_owned()), "{seen:?}");
 }

@@ -135,7 +135,11 @@ fn who_may_not_tell_says_so_once() -> Result<()> {
             let (log, said) = (pod.log(), "Kubernetes Events are not told");
             let times = log.lines().filter(|line| line.contains(said)).count();
             ensure!(times <= 1, "{} says it {times} times", pod.name);
-            ensure!(pod.get("/readyz")?.0 == 200, "it is ready all the same");
+            until(PATIENCE, "it is ready all the same", || {
+                let (code, reason) = pod.get("/readyz")?;
+                ensure!(code == 200, "{code} {reason}");
+                Ok(())
+            })?;
         }
         Ok(())
     })
