@@ -4,4 +4,7 @@ mod cluster;
 mod datasets;
 mod faults;
 mod flags;
+mod permissions;
+mod readiness;
 mod scene;
+mod telling;
