@@ -5,4 +5,7 @@ mod datasets;
 mod faults;
 mod flags;
 mod pauses;
+mod permissions;
+mod readiness;
 mod scene;
+mod telling;

@@ -25,7 +25,7 @@ fn all_know(scene: &Scene, paused: bool) -> Result<()> {
 
 /// Pauses at any member, and waits until all know.
 fn pause(scene: &Scene, at: usize) -> Result<()> {
-    let (code, words) = scene.pods[at].post("/pause")?;
+    let (code, words) = scene.pods[at].ask("POST", "/pause")?;
     ensure!(
         (code, words.as_str()) == (200, "paused\n"),
         "{code} {words}"
@@ -34,7 +34,7 @@ fn pause(scene: &Scene, at: usize) -> Result<()> {
 }
 
 fn resume(scene: &Scene, at: usize) -> Result<()> {
-    let (code, words) = scene.pods[at].post("/resume")?;
+    let (code, words) = scene.pods[at].ask("POST", "/resume")?;
     ensure!(
         (code, words.as_str()) == (200, "resumed\n"),
         "{code} {words}"
@@ -90,6 +90,11 @@ fn a_killed_server_is_waited_for_while_paused() -> Result<()> {
             ensure!(figures.contains("bellwether_paused 1"), "{figures}");
             ensure!(pod.log().contains("automatic failover is paused"));
         }
+        until(PATIENCE, "an Event tells of it", || {
+            let events = scene.api.objects("events", "default")?;
+            ensure!(events.iter().any(|event| event["reason"] == "Paused"));
+            Ok(())
+        })?;
         let () = scene.set("while", "paused")?;
         scene.pods[primary].redis.kill()?;
         nobody_takes_over_from(scene, primary)?;
@@ -133,7 +138,7 @@ fn a_resume_fails_over_at_once() -> Result<()> {
                 status.contains("so nobody else leads until it is resumed")
             })
         })?;
-        let (code, words) = scene.pods[primary].post("/switchover")?;
+        let (code, words) = scene.pods[primary].ask("POST", "/switchover")?;
         ensure!(code == 409 && words.contains("resume"), "{code} {words}");
         nobody_takes_over_from(scene, primary)?;
         let since = Instant::now();
@@ -163,7 +168,7 @@ fn a_killed_agent_is_waited_for_and_operators_may_switch_over() -> Result<()> {
         let second = (first + 1) % 3;
         let path = format!("/switchover?to={}", scene.pods[second].name);
         let switched = until(PATIENCE, "it switches over", || {
-            let (code, words) = scene.pods[first].post(&path)?;
+            let (code, words) = scene.pods[first].ask("POST", &path)?;
             ensure!(code == 200, "{code} {words}");
             Ok(words)
         })?;
@@ -219,14 +224,14 @@ fn who_may_not_pause_is_told_why() -> Result<()> {
         let leader = scene.settled()?;
         let pod = &scene.pods[leader];
         for path in ["/pause", "/resume"] {
-            let (code, words) = pod.post(path)?;
+            let (code, words) = pod.ask("POST", path)?;
             ensure!(code == 401, "{code} {words}");
-            let (code, words) = pod.ask("POST", path, "Authorization: Bearer guess\r\n")?;
+            let (code, words) = pod.ask_with("Authorization: Bearer guess\r\n", "POST", path)?;
             ensure!(code == 401, "{code} {words}");
         }
         let bearing = |path: &str| {
             let pod = &scene.pods[leader];
-            pod.ask("POST", path, "Authorization: Bearer open-sesame\r\n")
+            pod.ask_with("Authorization: Bearer open-sesame\r\n", "POST", path)
         };
         let one_line = |refused: (u16, String), why: &str| {
             let (code, words) = refused;
