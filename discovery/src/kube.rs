@@ -124,7 +124,17 @@ impl Kubernetes {
     /// [`Error::Invalid`] names the field of the configuration that cannot work, or each place
     /// where no cluster was found.
     pub async fn connect(config: KubernetesConfig) -> Result<Self, Error> {
-        Self::new(api::connect().await?, config)
+        Self::new(Self::client().await?, config)
+    }
+
+    /// The client that [`connect`](Self::connect) makes, for a program that shares it among
+    /// several users of the API, each of which tries again by itself: it does not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] names each place where no cluster was found. The API is not called.
+    pub async fn client() -> Result<Client, Error> {
+        api::connect().await
     }
 
     /// The error or the members that come of it, if they are news.
