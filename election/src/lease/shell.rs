@@ -3,6 +3,7 @@
 use std::{
     collections::BTreeMap,
     future::pending,
+    mem,
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
@@ -15,7 +16,7 @@ use crate::{
     Intent, Leadership, Peer, Seat,
     lease::{
         api::{Answer, LeaseApi, Trouble},
-        core::{Action, Core, Event, Now, Seen},
+        core::{Action, Core, Event, Failure, Now, Seen},
         record::{Snapshot, Wall},
         status::LeaseStatus,
         watch::{Told, Watch},
@@ -30,6 +31,8 @@ pub(crate) struct Shell {
     watch: Watch,
     retry_period: Duration,
     answer: Option<Answer>,
+    /// The kind of trouble that was told of last, since the API last answered.
+    told_of: Option<mem::Discriminant<Failure>>,
     status: watch::Sender<LeaseStatus>,
 }
 
@@ -48,6 +51,7 @@ impl Shell {
             api,
             retry_period,
             answer: None,
+            told_of: None,
             status,
         }
     }
@@ -130,29 +134,38 @@ impl Shell {
         self.answer = None;
         match answer {
             Ok(seen) => {
+                if self.told_of.take().is_some() {
+                    tracing::info!("the API answers again");
+                }
                 self.status.send_modify(|status| {
-                    if status.problem.take().is_some() {
-                        tracing::info!("the API answers again");
-                    }
+                    status.problem = None;
                     status.answered = Some(Instant::now().into_std());
                     status.calls += 1;
                 });
                 Event::Answered(Ok(seen))
             }
             Err(Trouble { failure, words }) => {
+                self.complain(failure, &words);
                 self.status.send_modify(|status| {
                     status.failures += 1;
-                    // To lose a race is no problem, and to have one is said once.
-                    if failure != crate::lease::core::Failure::Conflict
-                        && status.problem.as_ref() != Some(&words)
-                    {
-                        tracing::warn!("{words}");
+                    if failure != Failure::Conflict {
                         status.problem = Some(words);
                     }
                 });
                 Event::Answered(Err(failure))
             }
         }
+    }
+
+    /// To lose a race is no trouble, and of a kind of trouble people are told once: in an outage its
+    /// words change with every call.
+    fn complain(&mut self, failure: Failure, words: &str) {
+        let kind = Some(mem::discriminant(&failure));
+        if failure == Failure::Conflict || self.told_of == kind {
+            return tracing::debug!("{words}");
+        }
+        tracing::warn!("{words}");
+        self.told_of = kind;
     }
 
     fn told(&mut self, told: Told) -> Option<Event> {

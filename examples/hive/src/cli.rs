@@ -1,6 +1,6 @@
 //! What every example program does alike: flags, logs, signals and exit codes.
 
-use std::{fmt, future::Future, process::ExitCode};
+use std::{fmt, future::Future, net::SocketAddr, process::ExitCode, time::Duration};
 
 use clap::{
     Parser, ValueEnum,
@@ -79,6 +79,51 @@ where
             ExitCode::FAILURE
         }
     }
+}
+
+/// What any duration may be: longer is more than anything here may sensibly take.
+const DURATIONS: (Duration, Duration) = (Duration::from_millis(10), Duration::from_secs(3600));
+
+/// Refuses port 0, which would be another one each time.
+///
+/// # Errors
+///
+/// One line that names the flag.
+pub fn check_ports(listens: &[(&str, Option<SocketAddr>)]) -> Result<(), String> {
+    for (flag, address) in listens {
+        if address.is_some_and(|address| address.port() == 0) {
+            return Err(format!("{flag}: the port must be between 1 and 65535"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses durations that are too short or too long to mean anything.
+///
+/// # Errors
+///
+/// One line that names the flag and what is allowed.
+pub fn check_durations(durations: &[(&str, Duration)]) -> Result<(), String> {
+    let (shortest, longest) = DURATIONS;
+    for (flag, duration) in durations {
+        if !(shortest..=longest).contains(duration) {
+            return Err(format!("{flag} must be from {shortest:?} to {longest:?}"));
+        }
+    }
+    Ok(())
+}
+
+/// Refuses names of groups that cannot be written everywhere a group is named.
+///
+/// # Errors
+///
+/// One line that names the flag and what is allowed.
+pub fn check_group(group: &str) -> Result<(), String> {
+    let bytes = group.len();
+    if !(1..=255).contains(&bytes) {
+        return Err(format!("--group has {bytes} bytes, it must have 1 to 255"));
+    }
+    Ok(())
 }
 
 fn parse<S: Checked>() -> Result<S, ExitCode> {

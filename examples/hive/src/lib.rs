@@ -5,6 +5,7 @@
 //! two, each side may have a primary; when it heals, one side's writes are dropped and logged.
 
 mod advertise;
+mod agent;
 pub mod bridge;
 pub mod cli;
 mod password;
@@ -17,17 +18,11 @@ mod token;
 use std::{collections::BTreeSet, future::Future};
 
 use anyhow::Context as _;
-use bellwether_admin::{Admin, AdminConfig};
 use bellwether_discovery::{Discovery, DnsConfig};
 use bellwether_election::{Election as _, Participant, Timestamp, TimestampConfig, seat};
-use bellwether_proxy::{Proxy, ProxyConfig};
 use bellwether_replication::{Address, Handle, Server, Sidecar, SidecarConfig};
 use bytes::Bytes;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::{
-    sync::{mpsc, watch},
-    time::{Instant, timeout_at},
-};
+use tokio::sync::{mpsc, watch};
 use tracing::{info, warn};
 
 use self::{
@@ -35,9 +30,10 @@ use self::{
     ports::Ports,
     tasks::{Tasks, premature},
 };
+pub use agent::{AgentFlags, YesNo, hand_over};
 pub use password::Password;
 pub use servers::ServerFlags;
-pub use settings::{Settings, YesNo};
+pub use settings::Settings;
 pub use token::Token;
 
 /// Host and port of each agent.
@@ -52,34 +48,12 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let mut tasks = Tasks::new();
     tokio::pin!(stop);
 
-    // What the proxies record from the start on; a process has one recorder.
-    let recorded = settings
-        .admin_listen
-        .map(|_| PrometheusBuilder::new().install_recorder())
-        .transpose()
-        .context("metrics cannot be recorded")?;
     // Clients and probes are answered from the start, though not served yet.
     let outlets = Outlets::new();
-    let proxies = ports(&settings, &outlets)?;
     let (requests, requested) = mpsc::channel(2);
-    if let Some(listen) = settings.admin_listen {
-        let mut admin = Admin::bind(AdminConfig::new(listen))
-            .await
-            .context("--admin-listen")?
-            .with_metrics(move || {
-                recorded
-                    .as_ref()
-                    .map_or_else(String::new, PrometheusHandle::render)
-            });
-        if let Some(token) = &settings.admin_token_file {
-            admin = admin.with_token(token.secret());
-        }
-        let reports = outlets.reports.subscribe();
-        tasks.spawn(async move {
-            admin.run(reports, requests, std::future::pending()).await;
-            Ok(())
-        });
-    }
+    let reports = outlets.reports.subscribe();
+    settings.agent.admin(reports, requests, &mut tasks).await?;
+    let ports = ports(&settings, &outlets)?;
 
     let mut dns = DnsConfig::default();
     dns.servers.clone_from(&settings.dns_servers);
@@ -115,50 +89,27 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     tokio::select! {
         () = &mut stop => {}
         ended = &mut agent => return ended.and(Err(premature(None))),
-        () = proxies.ended() => anyhow::bail!("a worker of the proxy ended"),
+        () = ports.ended() => anyhow::bail!("a worker of the proxy ended"),
         ended = tasks.join_next() => return Err(premature(ended)),
     }
-    info!("hand over and end");
-    let deadline = Instant::now() + settings.shutdown_timeout;
-    let left = async { tokio::join!(handle.leave(), &mut agent).1 };
-    let left = timeout_at(deadline, left).await;
-    proxies
-        .shutdown(deadline.saturating_duration_since(Instant::now()))
-        .await;
-    match left {
-        Ok(result) => result,
-        Err(_) => anyhow::bail!("the hand-over did not end within --shutdown-timeout"),
-    }
+    hand_over(&handle, agent, ports, settings.agent.shutdown_timeout).await
 }
 
 /// Starts what clients connect to.
 fn ports(settings: &Settings, outlets: &Outlets) -> anyhow::Result<Ports> {
-    let config = |listen| {
-        let mut config = ProxyConfig::new(listen);
-        config.hold = settings.hold;
-        config.max_clients = settings.max_clients;
-        config.workers = settings.workers.unwrap_or(config.workers);
-        config.local_only = settings.is_protected();
-        config
-    };
-    let primary = Proxy::start(config(settings.listen), outlets.to_primary.subscribe());
-    let replica = settings.replica_listen.map(|listen| {
-        Proxy::start(config(listen), outlets.to_replica.subscribe()).context("--replica-listen")
-    });
-    let ports = Ports {
-        primary: primary.context("--listen")?,
-        replica: replica.transpose()?,
-    };
-    info!(address = %ports.primary.local_addr(), "clients are brought to the primary");
-    if let Some(replica) = &ports.replica {
-        info!(address = %replica.local_addr(), "clients are brought to a replica");
-    }
-    Ok(ports)
+    let mut config = settings.agent.proxy(settings.listen);
+    config.hold = settings.hold;
+    config.workers = settings.workers.unwrap_or(config.workers);
+    settings.agent.ports(
+        ("--listen", config),
+        outlets.to_primary.subscribe(),
+        outlets.to_replica.subscribe(),
+    )
 }
 
 /// This member's name, and where the others reach its server.
 fn own_server(settings: &Settings, host: String) -> Server {
-    let redis = Address::new(host.clone(), settings.server.redis.port);
+    let redis = Address::new(host.clone(), settings.agent.server.redis.port);
     let server = Server {
         name: Address::new(host, settings.peer_listen.port()).to_string(),
         address: settings.advertise_redis.clone().unwrap_or(redis),
@@ -179,14 +130,8 @@ fn election_config(settings: &Settings, server: &Server) -> TimestampConfig {
 
 fn sidecar(settings: &Settings, server: Server, participant: Participant) -> (Sidecar, Handle) {
     let mut config = SidecarConfig::new(&settings.group, server);
-    config.down_after = settings.down_after;
-    config.answer_timeout = settings.answer_timeout;
     config.form_timeout = settings.form_timeout;
-    config.allow_data_loss = settings.allow_data_loss;
-    let own = (settings.server).instance(settings.server.redis.clone(), config.down_after);
-    let (for_others, patience) = (settings.server.clone(), config.answer_timeout);
-    let connect = Box::new(move |address: &Address| for_others.instance(address.clone(), patience));
-    Sidecar::new(config, own, connect, participant)
+    settings.agent.sidecar(config, participant)
 }
 
 async fn follow_discovery(

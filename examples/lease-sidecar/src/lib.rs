@@ -14,23 +14,19 @@ mod settings;
 use std::{future::Future, sync::Arc};
 
 use anyhow::Context as _;
-use bellwether_admin::{Admin, AdminConfig};
 use bellwether_discovery::{Announcer, Kubernetes};
 use bellwether_election::{Election as _, Lease, Participant, seat};
 use bellwether_hive::{
     bridge,
     cli::Misconfigured,
+    hand_over,
     ports::Ports,
     tasks::{Tasks, premature},
 };
-use bellwether_proxy::{Orphans, Proxy, ProxyConfig, Topology};
-use bellwether_replication::{Address, Handle, Server, Sidecar, SidecarConfig};
+use bellwether_proxy::{Orphans, Topology};
+use bellwether_replication::{Handle, Server, Sidecar, SidecarConfig};
 use bytes::Bytes;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
-use tokio::{
-    sync::{mpsc, watch},
-    time::{Instant, timeout_at},
-};
+use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use leader::Front;
@@ -57,15 +53,8 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         .transpose()
         .context(Misconfigured)?;
 
-    // What the proxies record from the start on; a process has one recorder.
-    let recorded = settings
-        .admin_listen
-        .map(|_| PrometheusBuilder::new().install_recorder())
-        .transpose()
-        .context("metrics cannot be recorded")?;
     let front = Front::new();
     let readers = watch::Sender::default();
-    let ports = ports(&settings, &front, &readers)?;
     let (roster_in, mut roster) = watch::channel(Roster::new());
     let (problem_in, discovery_problem) = watch::channel(None);
     let reporter = Reporter::new(
@@ -75,24 +64,11 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         announcer.as_ref().map(Announcer::announcement),
     );
     let (requests, requested) = mpsc::channel(2);
-    if let Some(listen) = settings.admin_listen {
-        let mut admin = Admin::bind(AdminConfig::new(listen))
-            .await
-            .context("--admin-listen")?
-            .with_metrics(move || {
-                recorded
-                    .as_ref()
-                    .map_or_else(String::new, PrometheusHandle::render)
-            });
-        if let Some(token) = &settings.admin_token_file {
-            admin = admin.with_token(token.secret());
-        }
-        let reports = reporter.reports();
-        tasks.spawn(async move {
-            admin.run(reports, requests, std::future::pending()).await;
-            Ok(())
-        });
-    }
+    settings
+        .agent
+        .admin(reporter.reports(), requests, &mut tasks)
+        .await?;
+    let ports = ports(&settings, &front, &readers)?;
     cluster::check_services(&client, &settings).await?;
 
     tasks.spawn(members::follow(discovery, roster_in, problem_in));
@@ -116,7 +92,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
             std::future::pending().await
         });
     }
-    let local = settings.server.redis.clone();
+    let local = settings.agent.server.redis.clone();
     let agent = async {
         let election = async { election.run(seat).await.context("the election ended") };
         let sidecar = async {
@@ -137,17 +113,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         () = ports.ended() => anyhow::bail!("a worker of the proxy ended"),
         ended = tasks.join_next() => return Err(premature(ended)),
     }
-    info!("hand over and end");
-    let deadline = Instant::now() + settings.shutdown_timeout;
-    let left = async { tokio::join!(handle.leave(), &mut agent).1 };
-    let left = timeout_at(deadline, left).await;
-    ports
-        .shutdown(deadline.saturating_duration_since(Instant::now()))
-        .await;
-    match left {
-        Ok(result) => result,
-        Err(_) => anyhow::bail!("the hand-over did not end within --shutdown-timeout"),
-    }
+    hand_over(&handle, agent, ports, settings.agent.shutdown_timeout).await
 }
 
 /// Starts what clients connect to.
@@ -156,25 +122,13 @@ fn ports(
     front: &Front,
     readers: &watch::Sender<Arc<Topology>>,
 ) -> anyhow::Result<Ports> {
-    let config = |listen| {
-        let mut config = ProxyConfig::new(listen);
-        config.max_clients = settings.max_clients;
-        config.local_only = settings.is_protected();
-        config
-    };
-    let mut leading = config(settings.leader_listen);
+    let mut config = settings.agent.proxy(settings.leader_listen);
     // Clients come through the Service, which names another pod by then.
-    leading.orphans = Orphans::Close;
-    let primary = Proxy::start(leading, front.port.subscribe()).context("--leader-listen")?;
-    let replica = settings.replica_listen.map(|listen| {
-        Proxy::start(config(listen), readers.subscribe()).context("--replica-listen")
-    });
-    let replica = replica.transpose()?;
-    info!(address = %primary.local_addr(), "clients are served here while this agent leads");
-    if let Some(replica) = &replica {
-        info!(address = %replica.local_addr(), "clients are brought to a replica");
-    }
-    Ok(Ports { primary, replica })
+    config.orphans = Orphans::Close;
+    let (to_primary, to_replica) = (front.port.subscribe(), readers.subscribe());
+    settings
+        .agent
+        .ports(("--leader-listen", config), to_primary, to_replica)
 }
 
 fn sidecar(
@@ -184,15 +138,8 @@ fn sidecar(
     participant: Participant,
 ) -> (Sidecar, Handle) {
     let mut config = SidecarConfig::new(settings.group(), server);
-    config.down_after = settings.down_after;
-    config.answer_timeout = settings.answer_timeout;
     config.form_timeout = settings.form_timeout;
     config.expected_members = settings.members;
-    config.allow_data_loss = settings.allow_data_loss;
-    let flags = settings.server.clone();
-    let own = flags.instance(flags.redis.clone(), config.down_after);
-    let patience = config.answer_timeout;
-    let connect = Box::new(move |address: &Address| flags.instance(address.clone(), patience));
-    let (sidecar, handle) = Sidecar::new(config, own, connect, participant);
+    let (sidecar, handle) = settings.agent.sidecar(config, participant);
     (sidecar.with_members(roster), handle)
 }

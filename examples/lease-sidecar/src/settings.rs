@@ -3,15 +3,12 @@ use std::{net::SocketAddr, time::Duration};
 use bellwether_discovery::{AnnouncerConfig, KubernetesConfig, RoleLabel, Source};
 use bellwether_election::LeaseConfig;
 use bellwether_hive::{
-    ServerFlags, Token, YesNo,
-    cli::{Checked, LogFormat},
+    AgentFlags,
+    cli::{Checked, LogFormat, check_durations, check_group, check_ports},
 };
 use bellwether_replication::Address;
 use clap::{Parser, ValueEnum};
 use humantime::parse_duration;
-
-/// Longer than anything here may sensibly take.
-const LONGEST: Duration = Duration::from_secs(3600);
 
 /// Keeps a group of Redis servers available on Kubernetes.
 ///
@@ -22,9 +19,9 @@ const LONGEST: Duration = Duration::from_secs(3600);
 #[derive(Clone, Debug, Parser)]
 #[command(name = "bellwether-lease", version)]
 pub struct Settings {
-    /// The own server, and how all servers are logged in to.
+    /// What every agent is told alike.
     #[command(flatten)]
-    pub server: ServerFlags,
+    pub agent: AgentFlags,
 
     /// Where clients connect to the own server while this agent leads; they are cut when it does
     /// so no more.
@@ -35,11 +32,6 @@ pub struct Settings {
         default_value = "0.0.0.0:6378"
     )]
     pub leader_listen: SocketAddr,
-
-    /// Where clients connect that only read, to be brought to a replica, the own one first; to the
-    /// primary while there is none. Not offered by default.
-    #[arg(long, env = "BELLWETHER_REPLICA_LISTEN", value_name = "ADDR:PORT")]
-    pub replica_listen: Option<SocketAddr>,
 
     /// The Lease for which the agents compete. It is made if it does not exist.
     #[arg(long, env = "BELLWETHER_LEASE", value_name = "NAME")]
@@ -117,15 +109,6 @@ pub struct Settings {
     #[arg(long, env = "BELLWETHER_RETRY_PERIOD", value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     pub retry_period: Duration,
 
-    /// How long the own server may leave a question unanswered before it counts as hung.
-    #[arg(long, env = "BELLWETHER_DOWN_AFTER", value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
-    pub down_after: Duration,
-
-    /// How long another member's server may take to answer: at least a few round trips of the
-    /// network. It delays a failover when the old primary hangs.
-    #[arg(long, env = "BELLWETHER_ANSWER_TIMEOUT", value_name = "DURATION", default_value = "200ms", value_parser = parse_duration)]
-    pub answer_timeout: Duration,
-
     /// When it cannot be told whose data is newer, how long to wait for all known members before
     /// the newest among those that answered leads.
     #[arg(long, env = "BELLWETHER_FORM_TIMEOUT", value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
@@ -140,52 +123,6 @@ pub struct Settings {
         default_value_t = 0
     )]
     pub members: usize,
-
-    /// Lets an empty server, or another group's, become primary although others have data, which
-    /// they then lose.
-    #[arg(long, env = "BELLWETHER_ALLOW_DATA_LOSS")]
-    pub allow_data_loss: bool,
-
-    /// Where /livez, /readyz, /primary, /replica, /status, /metrics and POST /switchover are
-    /// answered. Not offered by default.
-    #[arg(long, env = "BELLWETHER_ADMIN_LISTEN", value_name = "ADDR:PORT")]
-    pub admin_listen: Option<SocketAddr>,
-
-    /// A file with the token that POSTs to the admin port have to bear. Without it they are taken
-    /// from this machine only.
-    #[arg(long, env = "BELLWETHER_ADMIN_TOKEN_FILE", value_name = "FILE")]
-    pub admin_token_file: Option<Token>,
-
-    /// As Redis's: with "yes", and no password given, clients are served only from this machine.
-    #[arg(
-        long,
-        env = "BELLWETHER_PROTECTED_MODE",
-        value_name = "yes|no",
-        default_value = "yes"
-    )]
-    pub protected_mode: YesNo,
-
-    /// How many clients may be connected at a time.
-    #[arg(
-        long,
-        env = "BELLWETHER_MAX_CLIENTS",
-        value_name = "N",
-        default_value_t = 10_000
-    )]
-    pub max_clients: usize,
-
-    /// How long an orderly end may take, the hand-over included.
-    #[arg(long, env = "BELLWETHER_SHUTDOWN_TIMEOUT", value_name = "DURATION", default_value = "5s", value_parser = parse_duration)]
-    pub shutdown_timeout: Duration,
-
-    /// How log lines are written to stderr; RUST_LOG chooses which.
-    #[arg(
-        long,
-        env = "BELLWETHER_LOG_FORMAT",
-        value_name = "text|json",
-        default_value = "text"
-    )]
-    pub log_format: LogFormat,
 }
 
 /// A complaint about a Lease's configuration, in the words of the flags.
@@ -218,39 +155,18 @@ pub enum ReachBy {
 
 impl Checked for Settings {
     fn log_format(&self) -> LogFormat {
-        self.log_format
+        self.agent.log_format
     }
 
     fn check(&self) -> Result<(), String> {
-        let listens = [
-            ("--leader-listen", Some(self.leader_listen)),
-            ("--replica-listen", self.replica_listen),
-            ("--admin-listen", self.admin_listen),
-        ];
-        for (flag, address) in listens {
-            if address.is_some_and(|address| address.port() == 0) {
-                return Err(format!("{flag}: the port must be between 1 and 65535"));
-            }
-        }
-        self.server.check()?;
-        if self.admin_token_file.is_some() && self.admin_listen.is_none() {
-            return Err("--admin-token-file needs --admin-listen".to_owned());
-        }
-        let shortest = Duration::from_millis(10);
-        let durations = [
+        self.agent.check()?;
+        check_ports(&[("--leader-listen", Some(self.leader_listen))])?;
+        check_durations(&[
             ("--lease-duration", self.lease_duration),
             ("--renew-deadline", self.renew_deadline),
             ("--retry-period", self.retry_period),
-            ("--down-after", self.down_after),
-            ("--answer-timeout", self.answer_timeout),
             ("--form-timeout", self.form_timeout),
-            ("--shutdown-timeout", self.shutdown_timeout),
-        ];
-        for (flag, duration) in durations {
-            if !(shortest..=LONGEST).contains(&duration) {
-                return Err(format!("{flag} must be from {shortest:?} to {LONGEST:?}"));
-            }
-        }
+        ])?;
         self.election()
             .check()
             .map_err(|error| in_flags(&error.to_string()))?;
@@ -261,22 +177,11 @@ impl Checked for Settings {
             // What the API says of the own address may be out of date when a pod starts anew.
             return Err("--reach-by addresses needs --advertise or --advertise-redis".to_owned());
         }
-        if self.max_clients == 0 {
-            return Err("--max-clients must be at least 1".to_owned());
-        }
-        let group = self.group().len();
-        if !(1..=255).contains(&group) {
-            return Err(format!("--group has {group} bytes, it must have 1 to 255"));
-        }
-        Ok(())
+        check_group(self.group())
     }
 }
 
 impl Settings {
-    pub(crate) fn is_protected(&self) -> bool {
-        self.protected_mode == YesNo::Yes && self.server.redis_password_from.is_none()
-    }
-
     pub(crate) fn group(&self) -> &str {
         self.group.as_deref().unwrap_or(&self.lease)
     }
@@ -285,7 +190,7 @@ impl Settings {
     pub(crate) fn advertised(&self) -> Option<Address> {
         let host = || self.advertise.clone();
         let given = self.advertise_redis.clone();
-        given.or_else(|| Some(Address::new(host()?, self.server.redis.port)))
+        given.or_else(|| Some(Address::new(host()?, self.agent.server.redis.port)))
     }
 
     pub(crate) fn election(&self) -> LeaseConfig {
@@ -299,7 +204,7 @@ impl Settings {
 
     pub(crate) fn discovery(&self) -> KubernetesConfig {
         let source = Source::Service(self.headless_service.clone());
-        let mut config = KubernetesConfig::new(source, self.server.redis.port);
+        let mut config = KubernetesConfig::new(source, self.agent.server.redis.port);
         config.namespace.clone_from(&self.namespace);
         let names = self.reach_by == ReachBy::Names;
         config.headless_service = names.then(|| self.headless_service.clone());

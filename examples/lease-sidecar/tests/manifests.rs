@@ -107,7 +107,7 @@ fn the_agents_flags_name_what_the_manifests_contain() {
     let leader = service(name);
     assert_eq!(leader["spec"].get("selector"), None, "the leader writes it");
     assert_eq!(leader["spec"]["publishNotReadyAddresses"], true);
-    let replica_listen = settings.replica_listen.expect("reads are offered");
+    let replica_listen = settings.agent.replica_listen.expect("reads are offered");
     for (service, listen) in [
         (&leader, settings.leader_listen),
         (&service("redis-replica"), replica_listen),
@@ -116,7 +116,7 @@ fn the_agents_flags_name_what_the_manifests_contain() {
         assert_eq!(service["spec"]["ports"], port);
     }
 
-    let admin_listen = settings.admin_listen.expect("probes are answered");
+    let admin_listen = settings.agent.admin_listen.expect("probes are answered");
     assert_eq!(
         container("base", "agent")["ports"],
         json!([
@@ -139,19 +139,19 @@ fn clients_reach_the_agents_and_only_members_reach_servers() {
     let settings = settings();
     let policy = object("base", "NetworkPolicy", "redis");
     assert_eq!(policy["spec"]["policyTypes"], json!(["Ingress"]));
-    let replica_listen = settings.replica_listen.expect("reads are offered");
+    let replica_listen = settings.agent.replica_listen.expect("reads are offered");
     assert_eq!(
         policy["spec"]["ingress"],
         json!([
             { "ports": [{ "port": settings.leader_listen.port() }, { "port": replica_listen.port() }] },
             {
                 "from": [{ "podSelector": { "matchLabels": { "app": "redis" } } }],
-                "ports": [{ "port": settings.server.redis.port }],
+                "ports": [{ "port": settings.agent.server.redis.port }],
             },
         ])
     );
     let server = &container("base", "redis")["ports"];
-    assert_eq!(server[0]["containerPort"], settings.server.redis.port);
+    assert_eq!(server[0]["containerPort"], settings.agent.server.redis.port);
 }
 
 #[test]
@@ -177,7 +177,7 @@ fn a_hand_over_ends_before_its_server_and_both_before_the_pod() {
     let sleep: u64 = text(&hook[1]).parse().expect("seconds");
     assert_eq!(*hook, json!(["sleep", sleep.to_string()]));
     let server_stays = Duration::from_secs(sleep);
-    let shutdown_timeout = settings().shutdown_timeout;
+    let shutdown_timeout = settings().agent.shutdown_timeout;
     assert!(server_stays > shutdown_timeout);
     let probe = &container("base", "agent")["livenessProbe"];
     let grace = &probe["terminationGracePeriodSeconds"];
@@ -276,7 +276,7 @@ fn settings() -> Settings {
     let settings = Settings::try_parse_from(program.chain(arguments)).expect("known flags");
     assert_eq!(settings.member, "redis-0");
     assert!(
-        settings.server.redis_password_from.is_some(),
+        settings.agent.server.redis_password_from.is_some(),
         "or clients are refused"
     );
     settings
