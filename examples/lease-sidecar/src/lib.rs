@@ -69,7 +69,10 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         .admin(reporter.reports(), requests, &mut tasks)
         .await?;
     let ports = ports(&settings, &front, &readers)?;
-    cluster::check_services(&client, &settings).await?;
+    tokio::select! {
+        checked = cluster::check_services(&client, &settings) => checked?,
+        () = &mut stop => return Ok(()),
+    }
 
     tasks.spawn(members::follow(discovery, roster_in, problem_in));
     let address = tokio::select! {
