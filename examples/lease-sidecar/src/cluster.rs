@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
 use bellwether_discovery::Kubernetes;
+use bellwether_election::Seat;
 use bellwether_hive::cli::Misconfigured;
 use k8s_openapi::api::core::v1::Service;
 use kube::{Api, Client};
@@ -21,8 +22,21 @@ pub(crate) async fn connect() -> anyhow::Result<Client> {
 }
 
 /// Refuses Services that do not exist. An API that is away, or does not permit the question, is no
-/// reason to end.
-pub(crate) async fn check_services(client: &Client, settings: &Settings) -> anyhow::Result<()> {
+/// reason to end. `None`: the application left before all were checked.
+pub(crate) async fn check_services(
+    client: &Client,
+    settings: &Settings,
+    seat: &Seat,
+) -> Option<anyhow::Result<()>> {
+    let mut intent = seat.intent();
+    let left = async { while intent.changed().await.is_ok() {} };
+    tokio::select! {
+        checked = check(client, settings) => Some(checked),
+        () = left => None,
+    }
+}
+
+async fn check(client: &Client, settings: &Settings) -> anyhow::Result<()> {
     let namespace = settings.namespace.as_deref();
     let namespace = namespace.unwrap_or_else(|| client.default_namespace());
     let services: Api<Service> = Api::namespaced(client.clone(), namespace);

@@ -10,9 +10,10 @@ use tracing::{info, warn};
 /// The servers of all members by name.
 pub(crate) type Roster = BTreeMap<String, Address>;
 
-/// Follows discovery for ever.
+/// Follows discovery for ever, for this member.
 pub(crate) async fn follow(
     mut discovery: Kubernetes,
+    own: String,
     roster: watch::Sender<Roster>,
     problem: watch::Sender<Option<String>>,
 ) -> anyhow::Result<()> {
@@ -25,7 +26,9 @@ pub(crate) async fn follow(
                     (member.name, Address::new(member.host, member.port))
                 };
                 roster.send_replace(members.into_iter().map(address).collect());
-                problem.send_replace(None);
+                let known = roster.borrow().contains_key(&own);
+                let unknown = (!known).then(|| format!("no endpoint is of this member, {own:?}"));
+                problem.send_replace(unknown);
             }
             Err(error) => {
                 let words = format!("{:#}", anyhow::Error::new(error));
@@ -36,8 +39,8 @@ pub(crate) async fn follow(
     }
 }
 
-/// Where the others reach the own server: as it was given, or as discovery tells it once it knows
-/// this member.
+/// Where the others reach the own server: as it was given or follows from its name, else as
+/// discovery tells it once it knows this member.
 pub(crate) async fn own_address(
     given: Option<Address>,
     member: &str,

@@ -18,7 +18,8 @@ fn has(group: &Group, key: &str, value: &str) -> Result<()> {
 }
 
 #[test]
-fn what_former_agents_made_primary_is_fenced_and_keeps_its_data_when_agents_restart() -> Result<()> {
+fn what_former_agents_made_primary_is_fenced_and_keeps_its_data_when_agents_restart() -> Result<()>
+{
     with_group(&three(), |group| {
         let primary = settled(group)?;
         let _: String = ask(group.nodes[primary].proxy, &["SET", "old", "data"])?;
