@@ -303,7 +303,7 @@ fn the_own_server_is_no_rival_at_another_name() {
 fn what_a_former_agent_made_primary_is_fenced_unless_this_one_leads() {
     let fence = order(Order::Fence(Clients::Cut));
     let mut table = Table::new();
-    assert_eq!(table.own_says(primary(5)), [fence.clone()]);
+    assert!(table.own_says(primary(5)).contains(&fence));
     // It was never this group's primary: nobody else can have taken its place.
     let unmanaged = at(Role::Primary, 5);
     let foreign = Inspection {
