@@ -4,4 +4,5 @@ mod cluster;
 mod datasets;
 mod faults;
 mod flags;
+mod names;
 mod scene;
