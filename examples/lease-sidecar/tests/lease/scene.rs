@@ -72,6 +72,13 @@ pub(crate) fn play(setting: &Setting, scene: impl FnOnce(&mut Scene) -> Result<(
     scene(&mut stage).with_context(|| stage.logs())
 }
 
+/// A number that says how long or how often, if it is given.
+pub(crate) fn from_environment(name: &str) -> Result<Option<u64>> {
+    let value = std::env::var(name).ok();
+    let number = value.map(|value| value.parse().with_context(|| format!("{name}={value}")));
+    number.transpose()
+}
+
 /// Held by the scene whose turn it is.
 fn turn() -> MutexGuard<'static, ()> {
     static TURN: Mutex<()> = Mutex::new(());
