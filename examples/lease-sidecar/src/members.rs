@@ -17,8 +17,18 @@ pub(crate) async fn follow(
     roster: watch::Sender<Roster>,
     problem: watch::Sender<Option<String>>,
 ) -> anyhow::Result<()> {
+    let mut outage = discovery.problem();
     loop {
-        match discovery.changed().await {
+        let told = tokio::select! {
+            told = discovery.changed() => told,
+            Ok(()) = outage.changed() => {
+                if outage.borrow_and_update().is_none() {
+                    problem.send_replace(unknown(&own, &roster.borrow()));
+                }
+                continue;
+            }
+        };
+        match told {
             Ok(members) => {
                 let names: Vec<_> = members.iter().map(ToString::to_string).collect();
                 info!(members = names.join(","), "discovered");
@@ -26,9 +36,7 @@ pub(crate) async fn follow(
                     (member.name, Address::new(member.host, member.port))
                 };
                 roster.send_replace(members.into_iter().map(address).collect());
-                let known = roster.borrow().contains_key(&own);
-                let unknown = (!known).then(|| format!("no endpoint is of this member, {own:?}"));
-                problem.send_replace(unknown);
+                problem.send_replace(unknown(&own, &roster.borrow()));
             }
             Err(error) => {
                 let words = format!("{:#}", anyhow::Error::new(error));
@@ -37,6 +45,11 @@ pub(crate) async fn follow(
             }
         }
     }
+}
+
+/// The others would not find this member.
+fn unknown(own: &str, roster: &Roster) -> Option<String> {
+    (!roster.contains_key(own)).then(|| format!("no endpoint is of this member, {own:?}"))
 }
 
 /// Where the others reach the own server: as it was given or follows from its name, else as

@@ -5,4 +5,5 @@ mod datasets;
 mod faults;
 mod flags;
 mod names;
+mod restarts;
 mod scene;
