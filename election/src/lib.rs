@@ -8,7 +8,7 @@
 //! | backend | needs | guarantees |
 //! |---|---|---|
 //! | [`Timestamp`] | TCP between the members | one leader while the network is whole; **no quorum**: each side of a cut may have a leader |
-//! | `Lease` (feature `kube`) | the Kubernetes API | one leader at any instant, whatever the network does; nobody leads while the API is away |
+//! | `Lease` (feature `kube`) | the Kubernetes API | one leader at any instant, whatever the network does; nobody leads while the API is away, unless all members confirm the leader |
 //!
 //! All backends share this:
 //! - **Act as leader only before [`Leading::until`](Leadership::Leading).** Check it before each
@@ -69,6 +69,7 @@
 //! - `kube`: `Lease`, by the crate kube, whose types appear in the constructor of that backend only.
 
 mod error;
+mod frame;
 mod lead;
 mod leadership;
 #[cfg(feature = "kube")]
@@ -82,7 +83,7 @@ pub use error::Error;
 pub use lead::Led;
 pub use leadership::{Leadership, NodeId, Rank, Term};
 #[cfg(feature = "kube")]
-pub use lease::{Lease, LeaseConfig, LeaseStatus};
+pub use lease::{Confirming, Failsafe, Lease, LeaseConfig, LeaseStatus, Pauser};
 pub use seat::{Intent, MAX_CARD, MAX_RANK, Participant, Peer, Seat, seat};
 pub use timestamp::{Stats, Timestamp, TimestampConfig};
 

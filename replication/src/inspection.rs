@@ -1,4 +1,4 @@
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use serde::Serialize;
 
@@ -25,6 +25,21 @@ pub struct Inspection {
     pub priority: u32,
     /// Whether a `FAILOVER` command is under way.
     pub failing_over: bool,
+    /// What it demands of replicas before it takes a write, if it says so.
+    pub min_replicas: Option<MinReplicas>,
+}
+
+/// When a primary refuses writes for want of replicas, whoever looks after it: Redis's
+/// `min-replicas-to-write` and `min-replicas-max-lag`. A replica keeps the setting and does not
+/// mind it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+pub struct MinReplicas {
+    /// How many must be attached and heard of. 0 demands none.
+    pub count: u32,
+    /// How long ago each must have been heard of at most. Redis counts whole seconds, and looks once
+    /// a second: silence is noticed within this and two seconds more, a connection that ends at
+    /// once.
+    pub max_lag: Duration,
 }
 
 /// What a server is.

@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use crate::{Address, Error, Inspection, Passport};
+use crate::{Address, Error, Inspection, MinReplicas, Passport};
 
 /// What becomes of a server's clients when it is fenced.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +38,10 @@ pub trait Instance: Send + Sync {
 
     /// Writes this passport into the dataset of a primary, in place of the one that is there.
     async fn stamp(&self, passport: &Passport) -> Result<(), Error>;
+
+    /// Makes it refuse writes whenever it is a primary with fewer replicas than that. The passport
+    /// is written in spite of it.
+    async fn demand_replicas(&self, demand: MinReplicas) -> Result<(), Error>;
 
     /// Makes it copy the server at `primary`. Reconnects at once where it already should but has
     /// no link.

@@ -68,12 +68,13 @@ mod view;
 pub use address::Address;
 pub use card::Card;
 pub use error::Error;
-pub use inspection::{Inspection, Link, Role};
+pub use inspection::{Inspection, Link, MinReplicas, Role};
 pub use instance::{Clients, Instance};
 pub use passport::{Papers, Passport};
 pub use position::{Position, Relation};
 pub use redis::{Redis, RedisOptions};
 pub use sidecar::{
-    Connect, Decided, Handle, MemberStatus, Sidecar, SidecarConfig, Status, Switched,
+    Cause, Connect, Decided, Handle, Kind, MemberStatus, Refusal, Sidecar, SidecarConfig, Status,
+    Switched, Tally, Whose,
 };
 pub use view::{Server, View};

@@ -13,6 +13,7 @@ use tokio::time::timeout;
 use crate::lease::{
     core::{Call, Failure, Seen},
     object,
+    record::Version,
 };
 
 /// Who the API says made a change.
@@ -49,21 +50,39 @@ impl LeaseApi {
 
     pub(crate) fn call(&self, call: Call) -> Answer {
         let this = self.clone();
-        Box::pin(async move {
-            let verb = verb(&call);
-            match timeout(this.call_timeout, this.perform(call)).await {
-                Ok(Ok(seen)) => Ok(seen),
-                Ok(Err(error)) => Err(this.trouble(verb, &error)),
-                Err(_) => Err(Trouble {
-                    failure: Failure::Lost,
-                    words: format!(
-                        "the API server did not answer \"{verb} {}\" within {:?}",
-                        this.lease(),
-                        this.call_timeout
-                    ),
-                }),
-            }
-        })
+        Box::pin(async move { this.bounded(verb(&call), this.perform(call)).await })
+    }
+
+    /// Sets an annotation of the Lease, or removes it, if its version is still this one.
+    pub(crate) async fn annotate(
+        &self,
+        version: &Version,
+        key: &str,
+        text: Option<&str>,
+    ) -> Result<(), Trouble> {
+        let patch = Patch::Merge(object::annotation(version, key, text));
+        let parameters = as_manager();
+        let patched = self.api.patch(&self.name, &parameters, &patch);
+        self.bounded("patch", patched).await.map(drop)
+    }
+
+    async fn bounded<T>(
+        &self,
+        verb: &'static str,
+        call: impl Future<Output = Result<T, kube::Error>>,
+    ) -> Result<T, Trouble> {
+        match timeout(self.call_timeout, call).await {
+            Ok(Ok(answer)) => Ok(answer),
+            Ok(Err(error)) => Err(self.trouble(verb, &error)),
+            Err(_) => Err(Trouble {
+                failure: Failure::Lost,
+                words: format!(
+                    "the API server did not answer \"{verb} {}\" within {:?}",
+                    self.lease(),
+                    self.call_timeout
+                ),
+            }),
+        }
     }
 
     async fn perform(&self, call: Call) -> Result<Seen, kube::Error> {
@@ -81,10 +100,7 @@ impl LeaseApi {
                 self.api.create(&parameters, &lease).await?
             }
             Call::Write(version, record) => {
-                let parameters = PatchParams {
-                    field_manager: Some(FIELD_MANAGER.into()),
-                    ..PatchParams::default()
-                };
+                let parameters = as_manager();
                 let patch = Patch::Merge(object::patch(version.as_ref(), &record));
                 self.api.patch(&self.name, &parameters, &patch).await?
             }
@@ -124,8 +140,15 @@ impl LeaseApi {
         }
     }
 
-    fn lease(&self) -> String {
+    pub(crate) fn lease(&self) -> String {
         format!("Lease {}/{}", self.namespace, self.name)
+    }
+}
+
+fn as_manager() -> PatchParams {
+    PatchParams {
+        field_manager: Some(FIELD_MANAGER.into()),
+        ..PatchParams::default()
     }
 }
 

@@ -1,9 +1,9 @@
 use std::time::Duration;
 
-use crate::Error;
+use crate::{Error, lease::failsafe::Failsafe};
 
 /// No time may be longer: a group that waits for an hour waits for a typing error.
-const MAX_TIME: Duration = Duration::from_secs(3600);
+pub(crate) const MAX_TIME: Duration = Duration::from_secs(3600);
 
 /// Shorter periods would load the API server more than they gain.
 const MIN_RETRY_PERIOD: Duration = Duration::from_millis(50);
@@ -47,6 +47,9 @@ pub struct LeaseConfig {
     /// By how much waiting times are drawn out at random, so that members do not ask in step: 0.2
     /// means by up to a fifth (the default). At most 1.
     pub jitter: f64,
+    /// Keeps a leader through an outage of the API, for as long as all members confirm it. Default
+    /// `None`: it leads until its lease has run out. See [`Lease`](crate::Lease) for what it takes.
+    pub failsafe: Option<Failsafe>,
 }
 
 /// The times of a [`LeaseConfig`], as the core needs them.
@@ -73,6 +76,7 @@ impl LeaseConfig {
             fence_timeout: Duration::from_secs(1),
             clock_drift: 0.05,
             jitter: 0.2,
+            failsafe: None,
         }
     }
 
@@ -93,6 +97,10 @@ impl LeaseConfig {
         }
         if self.member.chars().any(char::is_control) {
             return wrong("member must not have control characters".into());
+        }
+        let in_a_list = |char: char| char != ',' && !char.is_whitespace();
+        if self.failsafe.is_some() && !self.member.chars().all(in_a_list) {
+            return wrong("member must not have commas or spaces, with failsafe".into());
         }
         for (field, share) in [("clock_drift", self.clock_drift), ("jitter", self.jitter)] {
             if !(0.0..=1.0).contains(&share) {

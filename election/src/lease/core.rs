@@ -5,13 +5,17 @@
 
 #![deny(clippy::disallowed_methods)]
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use crate::{
     Intent, Leadership, NodeId, Term,
     lease::{
         Flaw,
         config::Timing,
+        failsafe::{Ask, Verdict},
         record::{self, Record, Snapshot, Version, Wall, identity},
     },
 };
@@ -19,6 +23,7 @@ use crate::{
 mod absorb;
 mod decide;
 mod failed;
+mod failsafe;
 #[cfg(test)]
 mod tests;
 
@@ -44,6 +49,12 @@ pub(crate) enum Event {
     Watch(bool),
     /// The call that was ordered has ended.
     Answered(Result<Seen, Failure>),
+    /// Who the other members are, for failsafe.
+    Members(BTreeSet<String>),
+    /// A leader asks to be confirmed; it is answered in the same step.
+    Asked(Ask),
+    /// A member confirms the round of this number.
+    Confirmed(u64, String),
     /// The application has left.
     Leave,
 }
@@ -87,6 +98,11 @@ pub(crate) enum Action {
     Publish(Leadership),
     /// The watch has missed something: begin another.
     Rewatch,
+    /// Ask these members, as the round of this number; report each that confirms by
+    /// [`Event::Confirmed`].
+    Ask(u64, Ask, BTreeSet<String>),
+    /// What the leader that asked is answered.
+    Answer(Verdict),
     /// The application has left, and nothing is left to release.
     Done,
 }
@@ -144,6 +160,7 @@ pub(crate) struct Core {
     failures: u32,
     conflicts: u32,
     published: Leadership,
+    failsafe: failsafe::Failsafe,
 }
 
 /// What is known of the Lease.
@@ -248,6 +265,7 @@ impl Core {
             failures: 0,
             conflicts: 0,
             published: Leadership::Vacant,
+            failsafe: failsafe::Failsafe::default(),
         }
     }
 
@@ -259,10 +277,8 @@ impl Core {
     pub(crate) fn step(&mut self, now: Now, event: Event) -> Vec<Action> {
         // First: what comes after the end of a spell does not prolong it.
         self.end_spell_in_time(now.at);
-        let mut actions = Vec::new();
-        if self.absorb(now.at, event) {
-            actions.push(Action::Rewatch);
-        }
+        self.end_promise_in_time(now.at);
+        let mut actions: Vec<Action> = self.absorb(now.at, event).into_iter().collect();
         self.end_spell_in_time(now.at);
         let leadership = self.leadership(now);
         if leadership != self.published {
@@ -272,6 +288,7 @@ impl Core {
             self.published = leadership.clone();
             actions.push(Action::Publish(leadership));
         }
+        actions.extend(self.ask(now.at));
         if self.call.is_none() {
             if self.is_done() {
                 actions.push(Action::Done);
@@ -284,14 +301,29 @@ impl Core {
 
     /// When to send [`Event::Tick`], at the latest.
     pub(crate) fn wake_at(&self, now: Now) -> Instant {
+        if self.leadership(now) != self.published {
+            return now.at;
+        }
         let mut at = now.at + self.timing.lease_duration;
         if let Some(spell) = self.spell {
             at = at.min(spell.until);
         }
+        // Of a time that has passed, all has been said.
+        let mut turn = |time: Instant| {
+            if time > now.at {
+                at = at.min(time);
+            }
+        };
         if let Known::Present(seen) = &self.known
             && matches!(self.published, Leadership::Following { .. })
         {
-            at = at.min(self.expiry(now, &seen.record));
+            turn(self.expiry(now, &seen.record));
+        }
+        if let Some(promise) = self.promised(now.at) {
+            turn(promise.until);
+        }
+        if let Some(round) = self.asks_at(now.at) {
+            at = at.min(round);
         }
         if self.call.is_none() {
             match self.plan(now) {
@@ -302,6 +334,11 @@ impl Core {
         at
     }
 
+    /// Whether automatic failover is paused, as far as is known.
+    pub(crate) fn paused(&self) -> bool {
+        matches!(&self.known, Known::Present(seen) if seen.record.paused)
+    }
+
     fn leadership(&self, now: Now) -> Leadership {
         if let Some(Spell { term, until }) = self.spell {
             return Leadership::Leading {
@@ -309,20 +346,40 @@ impl Core {
                 until: Some(until),
             };
         }
-        let Known::Present(Snapshot { record, .. }) = &self.known else {
-            return Leadership::Vacant;
-        };
-        match &record.holder {
-            Some(holder) if *holder != self.me && now.at < self.expiry(now, record) => {
-                Leadership::Following {
-                    leader: record::node(holder),
-                    card: record.holders_card(),
-                    // Others' programs know no terms.
-                    term: record.term.unwrap_or(self.highest),
-                }
-            }
-            _ => Leadership::Vacant,
+        let held = self.held_by_other(now);
+        let promised = self.promised(now.at);
+        // Who asked may lead by a later state of the Lease than is known, or by an earlier one.
+        let latest = promised.filter(|promise| promise.term == self.highest);
+        if let Some(promise) = latest.filter(|it| held.is_none_or(|(_, term)| term < it.term)) {
+            return Leadership::Following {
+                leader: promise.leader.clone(),
+                card: promise.card.clone(),
+                term: promise.term,
+            };
         }
+        match held {
+            Some((record, term)) => Leadership::Following {
+                leader: record::node(record.holder.as_deref().unwrap_or_default()),
+                card: record.holders_card(),
+                term,
+            },
+            None => Leadership::Vacant,
+        }
+    }
+
+    /// The Lease as somebody else holds it, and the term, if its holder may lead yet.
+    fn held_by_other(&self, now: Now) -> Option<(&Record, Term)> {
+        let Known::Present(Snapshot { record, .. }) = &self.known else {
+            return None;
+        };
+        let other = record
+            .holder
+            .as_ref()
+            .is_some_and(|holder| *holder != self.me);
+        let lasts = now.at < self.expiry(now, record) || !self.is_told(record);
+        // Others' programs know no terms.
+        let term = record.term.unwrap_or(self.highest);
+        (other && lasts && !self.is_outlived(term)).then_some((&**record, term))
     }
 
     /// From when on a Lease that somebody else holds may be taken: once this member has seen it

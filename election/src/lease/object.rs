@@ -13,13 +13,19 @@ use serde_json::{Value, json};
 
 use crate::{
     MAX_CARD,
-    lease::record::{Record, Snapshot, Version, Wall, read_term},
+    lease::record::{Record, Snapshot, Version, Wall, read_list, read_term, write_list},
 };
 
 const TERM: &str = "bellwether.dev/term";
 const CLAIMANT: &str = "bellwether.dev/holder";
 const CARD: &str = "bellwether.dev/card";
 const SUCCESSOR: &str = "bellwether.dev/successor";
+const LAST: &str = "bellwether.dev/last";
+
+/// While it is there and does not say "false", automatic failover is paused. For operators to write,
+/// by whatever way; no election does.
+pub(crate) const PAUSED: &str = "bellwether.dev/paused";
+const LISTED: &str = "bellwether.dev/failsafe";
 
 /// What the Lease says; `None` if it has no version, which the API never leaves out.
 pub(crate) fn snapshot(lease: &Lease) -> Option<Snapshot> {
@@ -53,6 +59,9 @@ fn record(lease: &Lease) -> Record {
             .and_then(|card| read_card(card))
             .unwrap_or_default(),
         successor: annotation(SUCCESSOR).cloned(),
+        last: annotation(LAST).cloned(),
+        paused: annotation(PAUSED).is_some_and(|text| text != "false"),
+        listed: annotation(LISTED).map(|list| read_list(list)),
     }
 }
 
@@ -66,7 +75,8 @@ fn wall(time: &MicroTime) -> Wall {
 }
 
 /// The change that makes a Lease say this, as a merge patch (RFC 7386): what it does not name stays
-/// as it is. With a version, the API refuses it once the Lease has another one.
+/// as it is, and it does not name whether the Lease is paused. With a version, the API refuses it
+/// once the Lease has another one.
 pub(crate) fn patch(version: Option<&Version>, record: &Record) -> Value {
     let mut metadata = json!({ "annotations": annotations(record) });
     if let Some(Version(version)) = version {
@@ -83,6 +93,11 @@ pub(crate) fn patch(version: Option<&Version>, record: &Record) -> Value {
             "leaseTransitions": record.transitions,
         },
     })
+}
+
+/// The change that sets one annotation, or removes it, of the Lease of this version.
+pub(crate) fn annotation(Version(version): &Version, key: &str, text: Option<&str>) -> Value {
+    json!({ "metadata": { "resourceVersion": version, "annotations": { key: text } } })
 }
 
 /// A new Lease that says this.
@@ -115,6 +130,8 @@ fn annotations(record: &Record) -> BTreeMap<&'static str, Option<String>> {
         (CLAIMANT, record.claimant.clone()),
         (CARD, card),
         (SUCCESSOR, record.successor.clone()),
+        (LAST, record.last.clone()),
+        (LISTED, record.listed.as_ref().map(write_list)),
     ])
 }
 
@@ -145,6 +162,9 @@ mod tests {
             claimant: Some("a_1".into()),
             card: Bytes::from_static(b"\xff\x00card"),
             successor: Some("b_2".into()),
+            last: Some("a".into()),
+            paused: false,
+            listed: Some(["a".into(), "b".into()].into()),
         }
     }
 
@@ -178,6 +198,25 @@ mod tests {
         let patch = self::patch(None, &held());
         assert_eq!(patch["spec"]["renewTime"], "2023-11-14T22:13:20.000002Z");
         assert!(patch["metadata"].get("resourceVersion").is_none());
+    }
+
+    #[test]
+    fn a_pause_is_read_and_never_written() {
+        let paused = |text: &str| {
+            let lease = json!({ "metadata": { "annotations": { PAUSED: text } } });
+            record(&serde_json::from_value(lease).unwrap()).paused
+        };
+        assert!(paused("true") && paused("by dolly, until the move is done"));
+        assert!(!paused("") && !paused("false"));
+        for pause in [true, false] {
+            let held = Record {
+                paused: pause,
+                ..held()
+            };
+            let patch = patch(None, &held);
+            let annotations = patch["metadata"]["annotations"].as_object().unwrap();
+            assert!(!annotations.contains_key(PAUSED), "{patch}");
+        }
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What a Lease says, as far as an election is decided by it, and the versions of a Lease.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use bytes::Bytes;
 use uuid::Uuid;
@@ -12,7 +12,7 @@ use crate::{NodeId, Term};
 pub(crate) type Wall = i64;
 
 /// Terms from here on are no terms: somebody wrote nonsense, and counting on would overflow.
-const TERM_LIMIT: u64 = 1 << 62;
+pub(crate) const TERM_LIMIT: u64 = 1 << 62;
 
 /// Times from here on, some 3,000 years ahead, are no times: counting on would leave the calendar.
 pub(crate) const WALL_LIMIT: Wall = 100_000_000_000_000_000;
@@ -20,6 +20,9 @@ pub(crate) const WALL_LIMIT: Wall = 100_000_000_000_000_000;
 /// The claimant of a Lease that was made where there was none: there may have been one, which was
 /// deleted under its holder.
 pub(crate) const UNKNOWN: &str = "unknown";
+
+/// A list of members is at most this long as it is written, in bytes: 64 of the longest names.
+pub(crate) const MAX_LIST: usize = 64 * 256;
 
 /// What a Lease says.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -42,9 +45,25 @@ pub(crate) struct Record {
     pub(crate) card: Bytes,
     /// Whom the last holder wished to follow it.
     pub(crate) successor: Option<String>,
+    /// The name of the member that held it last: kept when it is released.
+    pub(crate) last: Option<String>,
+    /// Whether an operator wants that nobody takes it over by itself. Whoever holds the Lease leaves
+    /// that as it is.
+    pub(crate) paused: bool,
+    /// The names of all members whom its holder asks, itself included, when the API does not answer:
+    /// while it is held, nobody else takes it over. `None`: it lasts no longer than it is renewed.
+    pub(crate) listed: Option<BTreeSet<String>>,
 }
 
 impl Record {
+    /// Whether a member of this name may take the Lease although it is paused: it held it last, or
+    /// whoever did named it. In whichever life, so that its restart is no failover.
+    pub(crate) fn is_left_to(&self, member: &str) -> bool {
+        let successor = self.successor.as_deref().map(node);
+        self.last.as_deref() == Some(member)
+            || successor.is_some_and(|successor| successor.member == member)
+    }
+
     /// The card of whoever holds the Lease: a card that a former claimant left counts for nothing.
     pub(crate) fn holders_card(&self) -> Bytes {
         if self.holder == self.claimant {
@@ -52,6 +71,35 @@ impl Record {
         } else {
             Bytes::new()
         }
+    }
+
+    /// Whether whoever held it has given it up, of which it follows that nobody leads.
+    pub(crate) fn is_released(&self) -> bool {
+        self.holder.is_none() && self.claimant.is_none()
+    }
+
+    /// Whether a member of this name may be asked to confirm that the holder still leads, and so
+    /// knows when it does no more. Others cannot know, however long the Lease stays as it is.
+    pub(crate) fn tells(&self, member: &str) -> bool {
+        let listed = self.listed.as_ref().filter(|_| !self.is_released());
+        listed.is_none_or(|listed| listed.contains(member))
+    }
+}
+
+/// What a list looks like in a Lease.
+pub(crate) fn write_list(listed: &BTreeSet<String>) -> String {
+    let names: Vec<&str> = listed.iter().map(String::as_str).collect();
+    names.join(",")
+}
+
+/// A list as it was written. One that no member writes lists nobody: it was perhaps damaged, and who
+/// could be in it then does not take the Lease.
+pub(crate) fn read_list(text: &str) -> BTreeSet<String> {
+    let names = || text.split(',').map(str::trim);
+    let sane = text.len() <= MAX_LIST && names().all(|name| !name.is_empty());
+    match sane {
+        true => names().map(str::to_owned).collect(),
+        false => BTreeSet::new(),
     }
 }
 
@@ -140,5 +188,34 @@ mod tests {
         for nonsense in ["", "-1", "seven", "18446744073709551615"] {
             assert_eq!(read_term(nonsense), None, "{nonsense}");
         }
+    }
+
+    #[test]
+    fn a_list_is_read_as_it_was_written_and_nonsense_lists_nobody() {
+        let list = |names: &[&str]| names.iter().map(ToString::to_string).collect();
+        let three: BTreeSet<String> = list(&["redis-0", "redis-1", "redis-2"]);
+        assert_eq!(read_list(&write_list(&three)), three);
+        assert_eq!(
+            read_list(" redis-1, redis-0"),
+            list(&["redis-0", "redis-1"])
+        );
+        for nonsense in [",", "a,,b", &"x".repeat(MAX_LIST + 1)] {
+            assert!(read_list(nonsense).is_empty());
+        }
+    }
+
+    #[test]
+    fn a_list_counts_for_as_long_as_the_lease_is_not_released() {
+        let mut record = Record {
+            claimant: Some("a_1".into()),
+            listed: Some(read_list("a,b")),
+            ..Record::default()
+        };
+        assert!(record.tells("b") && !record.tells("c"));
+        record.claimant = None;
+        assert!(record.tells("c"), "whoever held it gave it up");
+        record.holder = Some("a_1".into());
+        record.listed = None;
+        assert!(record.tells("c"));
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use tokio::{
-    sync::watch,
+    sync::{oneshot, watch},
     time::{Instant, sleep_until},
 };
 
@@ -17,6 +17,7 @@ use crate::{
     lease::{
         api::{Answer, LeaseApi, Trouble},
         core::{Action, Core, Event, Failure, Now, Seen},
+        failsafe::{Confirming, Mail, Post, Verdict},
         record::{Snapshot, Wall},
         status::LeaseStatus,
         watch::{Told, Watch},
@@ -34,6 +35,11 @@ pub(crate) struct Shell {
     /// The kind of trouble that was told of last, since the API last answered.
     told_of: Option<mem::Discriminant<Failure>>,
     status: watch::Sender<LeaseStatus>,
+    /// The other members, with failsafe.
+    post: Option<Post>,
+    /// To whom the core's next answer goes.
+    asker: Option<oneshot::Sender<Verdict>>,
+    paused: watch::Sender<bool>,
 }
 
 impl Shell {
@@ -43,6 +49,7 @@ impl Shell {
         api: LeaseApi,
         retry_period: Duration,
         status: watch::Sender<LeaseStatus>,
+        paused: watch::Sender<bool>,
     ) -> Self {
         Self {
             core,
@@ -53,7 +60,16 @@ impl Shell {
             answer: None,
             told_of: None,
             status,
+            post: None,
+            asker: None,
+            paused,
         }
+    }
+
+    /// Asks the other members, and is asked by them.
+    pub(crate) fn with_post(mut self, post: Post) -> Self {
+        self.post = Some(post);
+        self
     }
 
     /// Runs until the application leaves, and `farewell` longer at most to release the Lease.
@@ -82,6 +98,7 @@ impl Shell {
                     Some(event) => event,
                     None => continue,
                 },
+                mail = next_mail(&mut self.post) => self.mail(mail),
                 () = at(last_call) => {
                     tracing::warn!("left without having released the Lease: others wait for it to run out");
                     return;
@@ -103,7 +120,9 @@ impl Shell {
         if let Event::Shown(seen) | Event::Answered(Ok(seen)) = &event {
             self.tell_holder(seen);
         }
-        for action in self.core.step(now(), event) {
+        let actions = self.core.step(now(), event);
+        self.tell_pause();
+        for action in actions {
             match action {
                 Action::Call(call) => self.answer = Some(self.api.call(call)),
                 Action::Publish(leadership) => self.publish(leadership),
@@ -111,10 +130,66 @@ impl Shell {
                     tracing::info!("the watch on the Lease missed a change: beginning another");
                     self.watch = Watch::open(self.api.clone(), self.retry_period);
                 }
+                Action::Ask(round, ask, members) => {
+                    if let Some(post) = &mut self.post {
+                        post.ask(round, &ask, members);
+                    }
+                }
+                Action::Answer(verdict) => {
+                    if let Some(asker) = self.asker.take() {
+                        // Who asked may have given up.
+                        let _ = asker.send(verdict);
+                    }
+                }
                 Action::Done => return true,
             }
         }
+        self.tell_confirming();
         false
+    }
+
+    fn mail(&mut self, mail: Mail) -> Event {
+        match mail {
+            Mail::Event(event) => event,
+            Mail::Asked(ask, asker) => {
+                self.asker = Some(asker);
+                Event::Asked(ask)
+            }
+        }
+    }
+
+    /// Tells how failsafe stands; its beginning, its end and its failing also to people.
+    fn tell_confirming(&self) {
+        let Some(now) = self.core.confirming(now().at) else {
+            return;
+        };
+        self.status.send_if_modified(|status| {
+            let before = status.failsafe.take().unwrap_or_default();
+            let news = before != now;
+            if news {
+                report(&before, &now);
+            }
+            status.failsafe = Some(now);
+            news
+        });
+    }
+
+    /// Before anything that comes of it: who acts on that knows.
+    fn tell_pause(&self) {
+        let paused = self.core.paused();
+        self.paused.send_if_modified(|told| {
+            if *told == paused {
+                return false;
+            }
+            if paused {
+                tracing::warn!("automatic failover is paused: nobody takes the Lease over");
+            } else {
+                tracing::warn!("automatic failover is no longer paused");
+            }
+            self.status.send_modify(|status| status.paused = paused);
+            *told = paused;
+            true
+        });
     }
 
     fn publish(&self, leadership: Leadership) {
@@ -202,6 +277,41 @@ impl Shell {
             (status.holder, status.transitions) = (holder, transitions);
             true
         });
+    }
+}
+
+fn report(before: &Confirming, now: &Confirming) {
+    match (before.asking, now.asking) {
+        (false, true) => tracing::warn!(
+            members = now.members.join(","),
+            "failsafe: the API does not acknowledge; this member leads for as long as all confirm"
+        ),
+        (true, false) if now.members.is_empty() => {
+            tracing::warn!("failsafe: over, this member leads no more");
+        }
+        (true, false) => tracing::info!("failsafe: over, the API acknowledges again"),
+        _ if now.silent != before.silent && !now.silent.is_empty() => tracing::warn!(
+            silent = now.silent.join(","),
+            "failsafe: not all members confirm; the lease is not prolonged"
+        ),
+        _ => {}
+    }
+    match (&before.promised_to, &now.promised_to) {
+        (None, Some(leader)) => {
+            tracing::info!(
+                leader,
+                "failsafe: promised not to take the Lease for a while"
+            );
+        }
+        (Some(leader), None) => tracing::info!(leader, "failsafe: the promise is over"),
+        _ => {}
+    }
+}
+
+async fn next_mail(post: &mut Option<Post>) -> Mail {
+    match post {
+        Some(post) => post.next().await,
+        None => pending().await,
     }
 }
 

@@ -7,6 +7,9 @@ mod floods;
 mod foreign;
 mod judge;
 mod node;
+mod outages;
+mod pauses;
+mod peers;
 mod queue;
 mod scenes;
 mod server;
@@ -29,6 +32,8 @@ const CALM_FOR: Micros = 2000 * MS;
 struct Report {
     steps: u64,
     spells: u64,
+    /// Rounds of questions that all confirmed.
+    confirmed: u64,
     settled_after: Micros,
 }
 
@@ -97,6 +102,7 @@ fn live(seed: u64, flaw: Option<Flaw>) -> Report {
     Report {
         steps: world.steps,
         spells: world.judge.spells,
+        confirmed: 0,
         settled_after,
     }
 }
@@ -189,8 +195,11 @@ fn heal(world: &mut World) {
     world.speak_within = 100 * MS;
     world.foreign = None;
     world.flush_calls();
+    // A pause that goes on leaves whoever held the Lease last to lead.
+    let keeper = world.who_held_last().filter(|_| world.rng.bool());
+    world.pause_by_hand(keeper.is_some());
     for n in 0..world.nodes.len() {
-        if n == 0 {
+        if n == keeper.unwrap_or(0) {
             world.nodes[n].stands = true;
             if !world.nodes[n].takes_part() {
                 world.crash(n);
@@ -215,6 +224,9 @@ fn settle(world: &mut World) -> Micros {
     let bound = world.lease_duration() + 2 * world.retry_period();
     // Who has no watch learns of the leader by looking, a retry period later.
     let known = bound + world.retry_period() + 200 * MS;
+    // Of whom a pause leaves to lead, there is only one to have seen it in time.
+    let paused = world.server.record().is_some_and(|record| record.paused);
+    let bound = if paused { known } else { bound };
     let mut settled = healed;
     while world.now < settled + CALM_FOR {
         world.run_until(world.now + 20 * MS);

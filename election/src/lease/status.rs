@@ -1,5 +1,7 @@
 use std::time::Instant;
 
+use crate::lease::failsafe::Confirming;
+
 /// How an election by Lease gets on with the API: for readiness, metrics and people.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 #[non_exhaustive]
@@ -13,10 +15,14 @@ pub struct LeaseStatus {
     pub answered: Option<Instant>,
     /// Who holds the Lease, as the Lease says it; `None` while it is free or not known.
     pub holder: Option<String>,
+    /// Whether automatic failover is paused, as the Lease says it.
+    pub paused: bool,
     /// How often the Lease changed hands, as it says.
     pub transitions: u32,
     /// Calls to the API that went well, since the election began.
     pub calls: u64,
     /// Calls that came to nothing, conflicts included.
     pub failures: u64,
+    /// How failsafe stands; `None` if it is off.
+    pub failsafe: Option<Confirming>,
 }

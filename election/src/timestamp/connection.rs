@@ -172,7 +172,7 @@ impl Context {
         let cause = std::error::Error::source(fault);
         match fault {
             Fault::Io(_) | Fault::Slow => tracing::debug!(peer, cause, "{fault}"),
-            Fault::Version(_) | Fault::Group(_) | Fault::Oversize(_) | Fault::Garbage => {
+            Fault::Version { .. } | Fault::Group(_) | Fault::Oversize(_) | Fault::Garbage => {
                 tracing::warn!(peer, "closed a connection: {fault}");
             }
         }
@@ -192,7 +192,7 @@ fn failure(fault: &Fault) -> Failure {
     match fault {
         Fault::Io(error) if error.kind() == io::ErrorKind::ConnectionRefused => Failure::Refused,
         Fault::Io(_) | Fault::Slow => Failure::Silent,
-        Fault::Version(_) | Fault::Group(_) | Fault::Oversize(_) | Fault::Garbage => {
+        Fault::Version { .. } | Fault::Group(_) | Fault::Oversize(_) | Fault::Garbage => {
             Failure::Foreign
         }
     }

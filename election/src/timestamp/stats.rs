@@ -25,7 +25,7 @@ impl Stats {
     pub(crate) fn count(&mut self, fault: &Fault) {
         let counter = match fault {
             Fault::Io(_) => &mut self.broken,
-            Fault::Version(_) => &mut self.other_version,
+            Fault::Version { .. } => &mut self.other_version,
             Fault::Group(_) => &mut self.other_group,
             Fault::Oversize(_) => &mut self.oversize,
             Fault::Garbage => &mut self.garbage,

@@ -5,8 +5,8 @@ use std::{
 };
 
 use bellwether_election::{
-    Election, Error, Leadership, Lease, LeaseConfig, LeaseStatus, NodeId, Participant, Rank, Term,
-    seat,
+    Election, Error, Leadership, Lease, LeaseConfig, LeaseStatus, NodeId, Participant, Pauser,
+    Rank, Term, seat,
 };
 use bellwether_testkit::kube::{Access, KubeApi, Link, Request, User};
 use bytes::Bytes;
@@ -35,6 +35,7 @@ pub(crate) struct Node {
     pub(crate) link: Link,
     pub(crate) user: User,
     pub(crate) status: watch::Receiver<LeaseStatus>,
+    pub(crate) pauser: Pauser,
     pub(crate) leadership: watch::Receiver<Leadership>,
     pub(crate) peers: watch::Receiver<BTreeMap<NodeId, bellwether_election::Peer>>,
     wishes: mpsc::UnboundedSender<Wish>,
@@ -113,6 +114,7 @@ impl Group {
             link,
             user,
             status: election.status(),
+            pauser: election.pauser(),
             leadership,
             peers,
             wishes,

@@ -9,7 +9,7 @@ use bellwether_proxy::{Proxy, ProxyConfig, Topology};
 use bellwether_replication::{Address, Handle, Sidecar, SidecarConfig};
 use clap::{Args, ValueEnum};
 use humantime::parse_duration;
-use metrics_exporter_prometheus::{PrometheusBuilder, PrometheusHandle};
+use metrics_exporter_prometheus::PrometheusBuilder;
 use tokio::{
     sync::{mpsc, watch},
     time::{Instant, timeout_at},
@@ -17,11 +17,14 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    ServerFlags, Token,
+    Figures, ServerFlags, Token,
     cli::{LogFormat, check_durations, check_ports},
     ports::Ports,
     tasks::Tasks,
 };
+
+/// More members than that are not remembered.
+const MOST_REPLICAS: u32 = 64;
 
 /// The flags of every agent beside a server.
 #[derive(Clone, Debug, Args)]
@@ -71,6 +74,21 @@ pub struct AgentFlags {
     /// network. It delays a failover when the old primary hangs.
     #[arg(long, env = "BELLWETHER_ANSWER_TIMEOUT", value_name = "DURATION", default_value = "200ms", value_parser = parse_duration)]
     pub answer_timeout: Duration,
+
+    /// How many replicas the primary must have to take writes, where the group has other members:
+    /// so a primary that is cut off stops by itself, even without its agent. 0: as many as its own
+    /// configuration says.
+    #[arg(
+        long,
+        env = "BELLWETHER_MIN_REPLICAS_TO_WRITE",
+        value_name = "N",
+        default_value_t = 0
+    )]
+    pub min_replicas_to_write: u32,
+
+    /// How old the last word of such a replica may be; whole seconds, from 1s to 1m.
+    #[arg(long, env = "BELLWETHER_MIN_REPLICAS_MAX_LAG", value_name = "DURATION", default_value = "2s", value_parser = parse_duration)]
+    pub min_replicas_max_lag: Duration,
 
     /// Lets an empty server, or another group's, become primary although others have data, which
     /// they then lose.
@@ -123,6 +141,19 @@ impl AgentFlags {
         if self.max_clients == 0 {
             return Err("--max-clients must be at least 1".to_owned());
         }
+        self.check_replicas()
+    }
+
+    fn check_replicas(&self) -> Result<(), String> {
+        let (count, lag) = (self.min_replicas_to_write, self.min_replicas_max_lag);
+        if count > MOST_REPLICAS {
+            return Err(format!(
+                "--min-replicas-to-write is {count}, it must be from 0 to {MOST_REPLICAS}"
+            ));
+        }
+        if lag.subsec_nanos() != 0 || !(1..=60).contains(&lag.as_secs()) {
+            return Err("--min-replicas-max-lag must be whole seconds, from 1s to 1m".to_owned());
+        }
         Ok(())
     }
 
@@ -164,7 +195,7 @@ impl AgentFlags {
     }
 
     /// Answers on the admin port, if there is one, and records what `/metrics` tells from now on: a
-    /// process has one recorder.
+    /// process has one recorder. What the `figures` say is as of the moment when it is asked for.
     ///
     /// # Errors
     ///
@@ -173,6 +204,7 @@ impl AgentFlags {
         &self,
         reports: watch::Receiver<Arc<Report>>,
         requests: mpsc::Sender<Request>,
+        figures: Figures,
         tasks: &mut Tasks,
     ) -> anyhow::Result<()> {
         let Some(listen) = self.admin_listen else {
@@ -180,10 +212,11 @@ impl AgentFlags {
         };
         let recorded = PrometheusBuilder::new().install_recorder();
         let recorded = recorded.context("metrics cannot be recorded")?;
+        let latest = reports.clone();
         let mut admin = Admin::bind(AdminConfig::new(listen))
             .await
             .context("--admin-listen")?
-            .with_metrics(move || PrometheusHandle::render(&recorded));
+            .with_metrics(move || figures.render(&latest) + &recorded.render());
         if let Some(token) = &self.admin_token_file {
             admin = admin.with_token(token.secret());
         }
@@ -203,6 +236,8 @@ impl AgentFlags {
     ) -> (Sidecar, Handle) {
         config.down_after = self.down_after;
         config.answer_timeout = self.answer_timeout;
+        config.min_replicas_to_write = self.min_replicas_to_write;
+        config.min_replicas_max_lag = self.min_replicas_max_lag;
         config.allow_data_loss = self.allow_data_loss;
         let (flags, patience) = (self.server.clone(), self.answer_timeout);
         let own = flags.instance(flags.redis.clone(), self.down_after);

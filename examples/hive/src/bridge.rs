@@ -226,6 +226,7 @@ mod tests {
             loading: false,
             priority: 100,
             failing_over: false,
+            min_replicas: None,
         }
     }
 

@@ -8,6 +8,7 @@ mod advertise;
 mod agent;
 pub mod bridge;
 pub mod cli;
+mod figures;
 mod password;
 pub mod ports;
 mod servers;
@@ -31,6 +32,7 @@ use self::{
     tasks::{Tasks, premature},
 };
 pub use agent::{AgentFlags, YesNo, hand_over};
+pub use figures::{Figures, Outside};
 pub use password::Password;
 pub use servers::ServerFlags;
 pub use settings::Settings;
@@ -52,7 +54,11 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let outlets = Outlets::new();
     let (requests, requested) = mpsc::channel(2);
     let reports = outlets.reports.subscribe();
-    settings.agent.admin(reports, requests, &mut tasks).await?;
+    let figures = Figures::default();
+    settings
+        .agent
+        .admin(reports, requests, figures.clone(), &mut tasks)
+        .await?;
     let ports = ports(&settings, &outlets)?;
 
     let mut dns = DnsConfig::default();
@@ -75,6 +81,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         Timestamp::new(election_config(&settings, &server), peers).context("--peer-listen")?;
     let (participant, seat) = seat(Bytes::new());
     let (sidecar, handle) = sidecar(&settings, server.clone(), participant);
+    figures.follow(&server.name, &handle);
     tasks.spawn(bridge::carry_out(requested, handle.clone()));
     let agent = async {
         let election = async { election.run(seat).await.context("the election ended") };

@@ -187,6 +187,18 @@ mod tests {
         let said = complaint(&["--admin-token-file", token.path().to_str().unwrap()]);
         assert!(said.contains("--admin-listen"), "{said}");
         assert!(complaint(&["--listen", "0.0.0.0:0"]).contains("--listen"));
+        let said = complaint(&["--min-replicas-to-write", "65"]);
+        assert!(
+            said.contains("--min-replicas-to-write") && said.contains("64"),
+            "{said}"
+        );
+        for lag in ["0s", "1500ms", "61s"] {
+            let said = complaint(&["--min-replicas-max-lag", lag]);
+            assert!(
+                said.contains("--min-replicas-max-lag must be whole seconds"),
+                "{said}"
+            );
+        }
         assert!(complaint(&["--hold", "1ms"]).contains("--hold"));
         assert!(complaint(&["--group", ""]).contains("--group"));
         assert!(complaint(&["--heartbeat", "500000000000y"]).contains("--heartbeat"));

@@ -15,9 +15,9 @@ use std::{future::Future, sync::Arc};
 
 use anyhow::Context as _;
 use bellwether_discovery::{Announcer, Kubernetes};
-use bellwether_election::{Election as _, Lease, Participant, seat};
+use bellwether_election::{Election as _, Lease, LeaseStatus, Participant, seat};
 use bellwether_hive::{
-    bridge,
+    Figures, Outside, bridge,
     cli::Misconfigured,
     hand_over,
     ports::Ports,
@@ -63,10 +63,12 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         discovery_problem,
         announcer.as_ref().map(Announcer::announcement),
     );
+    let lease = election.status();
+    let figures = Figures::default().with_outside(move || outside(&lease.borrow()));
     let (requests, requested) = mpsc::channel(2);
     settings
         .agent
-        .admin(reporter.reports(), requests, &mut tasks)
+        .admin(reporter.reports(), requests, figures.clone(), &mut tasks)
         .await?;
     let ports = ports(&settings, &front, &readers)?;
 
@@ -85,6 +87,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     info!(name = server.name, redis = %server.address, "the others reach this member here");
     let (participant, seat) = seat(Bytes::new());
     let (sidecar, handle) = sidecar(&settings, server.clone(), roster, participant);
+    figures.follow(&server.name, &handle);
     tasks.spawn(bridge::carry_out(requested, handle.clone()));
     if let Some(mut announcer) = announcer {
         let leaders = front.service.subscribe();
@@ -122,6 +125,16 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         ended = tasks.join_next() => return Err(premature(ended)),
     }
     hand_over(&handle, agent, ports, settings.agent.shutdown_timeout).await
+}
+
+fn outside(lease: &LeaseStatus) -> Outside {
+    Outside {
+        paused: lease.paused,
+        calls: lease.calls,
+        failures: lease.failures,
+        answered: lease.answered,
+        ..Outside::default()
+    }
 }
 
 /// Starts what clients connect to.

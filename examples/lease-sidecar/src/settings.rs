@@ -173,6 +173,13 @@ impl Checked for Settings {
         if self.role_label.is_some() != self.role_pods.is_some() {
             return Err("--role-label and --role-pods need each other".to_owned());
         }
+        let demanded = self.agent.min_replicas_to_write as usize;
+        if self.members > 0 && demanded >= self.members {
+            return Err(format!(
+                "--min-replicas-to-write ({demanded}) must be less than --members ({})",
+                self.members
+            ));
+        }
         if self.reach_by == ReachBy::Addresses && self.advertised("").is_none() {
             // What the API says of the own address may be out of date when a pod starts anew.
             return Err("--reach-by addresses needs --advertise or --advertise-redis".to_owned());

@@ -13,7 +13,7 @@ use bellwether_resp::{Cause, Command, Credentials, Value};
 use secrecy::ExposeSecret;
 
 use self::{form::Form, line::Line, whereabouts::Whereabouts};
-use crate::{Address, Clients, Error, Inspection, Instance, Passport};
+use crate::{Address, Clients, Error, Inspection, Instance, MinReplicas, Passport};
 
 /// How a server is reached and what it is told besides.
 #[derive(Clone, Debug, Default)]
@@ -195,12 +195,14 @@ impl Instance for Redis {
             info("persistence"),
             info("keyspace"),
             Command::new("CONFIG").arg("GET").arg("replica-priority"),
+            Command::new("CONFIG").arg("GET").arg("min-replicas-*"),
             Form::Function.read(),
         ];
         let mut replies = self.query("INFO", &commands).await?;
         self.orders.prepare();
         self.whereabouts.check([&self.questions, &self.orders]);
         let function = replies.pop().unwrap_or(Value::Null);
+        let demand = replies.pop().unwrap_or(Value::Null);
         let priority = replies.pop().unwrap_or(Value::Null);
         let mut text = String::new();
         for reply in replies {
@@ -210,6 +212,7 @@ impl Instance for Redis {
         }
         let mut found = report::inspection(&text, &priority)
             .map_err(|reason| self.unexpected("INFO", reason))?;
+        found.min_replicas = report::min_replicas(&demand);
         let (papers, no_data) = self.papers(&function, found.keys).await?;
         found.papers = papers;
         found.keys = found.keys.saturating_sub(no_data);
@@ -239,6 +242,22 @@ impl Instance for Redis {
     async fn stamp(&self, passport: &Passport) -> Result<(), Error> {
         let form = self.form(passport).await?;
         self.write(form, passport).await
+    }
+
+    async fn demand_replicas(&self, demand: MinReplicas) -> Result<(), Error> {
+        let set = |name: &'static str, value: u64| {
+            let value = i64::try_from(value).unwrap_or(i64::MAX);
+            Command::new("CONFIG").arg("SET").arg(name).arg(value)
+        };
+        let commands = [
+            set("min-replicas-max-lag", demand.max_lag.as_secs()),
+            set("min-replicas-to-write", demand.count.into()),
+        ];
+        let name = "CONFIG SET min-replicas-to-write";
+        for reply in self.pipeline(&self.orders, name, &commands).await? {
+            self.check(name, reply)?;
+        }
+        Ok(())
     }
 
     async fn follow(&self, primary: &Address) -> Result<(), Error> {

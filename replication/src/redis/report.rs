@@ -1,10 +1,13 @@
 //! What INFO and ROLE say.
 
-use std::collections::{BTreeSet, HashMap};
+use std::{
+    collections::{BTreeSet, HashMap},
+    time::Duration,
+};
 
 use bellwether_resp::Value;
 
-use crate::{Address, Inspection, Link, Papers, Position, Role};
+use crate::{Address, Inspection, Link, MinReplicas, Papers, Position, Role};
 
 /// The oldest version that can end a pause of writes inside a transaction.
 const OLDEST: (u32, u32) = (6, 2);
@@ -13,7 +16,7 @@ const OLDEST: (u32, u32) = (6, 2);
 const DEFAULT_PRIORITY: u32 = 100;
 
 /// Reads the sections server, replication, persistence and keyspace of INFO, and the reply to
-/// `CONFIG GET replica-priority`. Says nothing of the passport.
+/// `CONFIG GET replica-priority`. Says nothing of the passport, nor of what is demanded of replicas.
 pub(super) fn inspection(info: &str, priority: &Value) -> Result<Inspection, String> {
     let fields: HashMap<&str, &str> = info
         .lines()
@@ -27,6 +30,7 @@ pub(super) fn inspection(info: &str, priority: &Value) -> Result<Inspection, Str
     };
     check_version(field("redis_version")?)?;
     Ok(Inspection {
+        min_replicas: None,
         run_id: field("run_id")?.to_owned(),
         role: role_of(&fields)?,
         position: Position {
@@ -113,6 +117,20 @@ fn keys(fields: &HashMap<&str, &str>) -> Result<u64, String> {
 
 fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("{text:?} is no number"))
+}
+
+/// Reads the reply to `CONFIG GET min-replicas-*`.
+pub(super) fn min_replicas(reply: &Value) -> Option<MinReplicas> {
+    let words = reply.as_array()?;
+    let setting = |name: &str| {
+        let mut pairs = words.chunks_exact(2);
+        let pair = pairs.find(|pair| pair[0].as_str() == Some(name))?;
+        pair[1].as_str()?.parse::<u32>().ok()
+    };
+    Some(MinReplicas {
+        count: setting("min-replicas-to-write")?,
+        max_lag: Duration::from_secs(setting("min-replicas-max-lag")?.into()),
+    })
 }
 
 /// The value in the reply to `CONFIG GET` of one setting.

@@ -1,15 +1,19 @@
 //! One agent beside one server: makes it what the election wants it to be.
 
 mod core;
+mod decision;
 mod shell;
 mod status;
+mod tally;
 
 use std::time::Duration;
 
 use serde::Serialize;
 
+pub use decision::{Cause, Kind, Refusal, Whose};
 pub use shell::{Connect, Handle, Sidecar};
 pub use status::{Decided, MemberStatus, Status};
+pub use tally::Tally;
 
 use crate::Server;
 
@@ -47,6 +51,17 @@ pub struct SidecarConfig {
     /// are not even known yet are waited for as well, for `form_timeout`. Default 0: those that are
     /// known are all.
     pub expected_members: usize,
+    /// How many replicas a primary must have to take writes (`min-replicas-to-write`): one that is cut
+    /// off from them stops by itself, also when its agent is gone. It is set at each promotion, as soon as any other member is known or
+    /// `expected_members` tells of one; a server that was alone gets it with its replicas. It is never
+    /// taken back: neither for a group that shrinks, nor when this is set to 0. If it cannot be set,
+    /// the server serves without, which is shown as trouble. Default 0: it is left as it is.
+    pub min_replicas_to_write: u32,
+    /// How old a replica's last word may be for it to count (`min-replicas-max-lag`); whole seconds,
+    /// at least 1. A cut is noticed within two seconds more; a connection that is closed, at once.
+    /// Default 2 s. With 1 s Redis takes replicas that are well for lost now and then, and refuses
+    /// writes for a second: they speak once a second, by their own clocks.
+    pub min_replicas_max_lag: Duration,
     /// Lets an empty server become primary, and be followed, although others have data; lets one
     /// become primary of which nobody knows whether its data is the latest; and takes the dataset of
     /// another group for one of this group. Default no: data would be lost.
@@ -67,6 +82,8 @@ impl SidecarConfig {
             handover_timeout: Duration::from_secs(2),
             form_timeout: Duration::from_secs(10),
             expected_members: 0,
+            min_replicas_to_write: 0,
+            min_replicas_max_lag: Duration::from_secs(2),
             allow_data_loss: false,
         }
     }

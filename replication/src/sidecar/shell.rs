@@ -16,7 +16,7 @@ use tokio::{
 use tracing::{info, warn};
 
 use super::{
-    Decided, MemberStatus, SidecarConfig, Status, Switched,
+    Decided, MemberStatus, SidecarConfig, Status, Switched, Tally,
     core::{Action, Core, Decision, Event, Order, Who},
 };
 use crate::{Address, Clients, Error, Instance, View};
@@ -45,6 +45,8 @@ pub struct Sidecar {
     view: watch::Sender<View>,
     status: watch::Sender<Arc<Status>>,
     decisions: VecDeque<Decided>,
+    decided: u64,
+    tally: Tally,
     tasks: JoinSet<Event>,
     left: bool,
 }
@@ -134,6 +136,8 @@ impl Sidecar {
             view,
             status,
             decisions: VecDeque::new(),
+            decided: 0,
+            tally: Tally::default(),
             tasks: JoinSet::new(),
             left: false,
         };
@@ -230,6 +234,7 @@ impl Sidecar {
             }
             Action::Explain(decision) => self.explain(decision),
             Action::SwitchoverEnded(result) => {
+                self.tally.switched(&result);
                 // The refusal of a second one must not answer the first.
                 let answer = match &result {
                     Err(_) => self.waiting.pop(),
@@ -264,6 +269,7 @@ impl Sidecar {
                 match &order {
                     Order::Promote(passport) => own.promote(passport).await,
                     Order::Stamp(passport) => own.stamp(passport).await,
+                    Order::DemandReplicas(demand) => own.demand_replicas(*demand).await,
                     Order::Follow(address) => own.follow(address).await,
                     Order::Fence(clients) => own.fence(*clients).await,
                     Order::PauseWrites => own.pause_writes(pause).await,
@@ -296,7 +302,12 @@ impl Sidecar {
     }
 
     fn explain(&mut self, decision: Decision) {
-        let Decision { what, why, grave } = decision;
+        let Decision {
+            kind,
+            what,
+            why,
+            grave,
+        } = decision;
         if grave {
             warn!(why, "{what}");
         } else {
@@ -307,7 +318,15 @@ impl Sidecar {
         }
         let since_1970 = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH);
         let at_ms = since_1970.map_or(0, |age| u64::try_from(age.as_millis()).unwrap_or(u64::MAX));
-        self.decisions.push_back(Decided { at_ms, what, why });
+        self.decided += 1;
+        self.tally.decided(kind);
+        self.decisions.push_back(Decided {
+            number: self.decided,
+            at_ms,
+            kind,
+            what,
+            why,
+        });
     }
 
     fn publish_status(&self, leadership: &Leadership) {
@@ -343,6 +362,7 @@ impl Sidecar {
             trouble,
             members: members.collect(),
             decisions: self.decisions.iter().cloned().collect(),
+            tally: self.tally.clone(),
         }));
     }
 }

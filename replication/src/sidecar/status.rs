@@ -3,6 +3,7 @@ use std::collections::BTreeMap;
 use bellwether_election::Term;
 use serde::Serialize;
 
+use super::{Kind, Tally};
 use crate::{Address, Inspection, Server};
 
 /// What a sidecar knows and what it decided of late, for an operator to read.
@@ -27,6 +28,8 @@ pub struct Status {
     pub members: BTreeMap<String, MemberStatus>,
     /// The latest decisions, oldest first.
     pub decisions: Vec<Decided>,
+    /// How often what was decided.
+    pub tally: Tally,
 }
 
 /// What is known of another member.
@@ -43,8 +46,14 @@ pub struct MemberStatus {
 /// A decision, when it was taken, and why.
 #[derive(Clone, Debug, Serialize)]
 pub struct Decided {
+    /// Grows by one with each decision, from 1 on: who looks now and then sees what is new, and how
+    /// much was missed.
+    pub number: u64,
     /// Milliseconds since 1970, by this machine's clock.
     pub at_ms: u64,
+    /// What it is about.
+    #[serde(flatten)]
+    pub kind: Kind,
     /// What was decided.
     pub what: String,
     /// Why.

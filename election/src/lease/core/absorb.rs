@@ -6,14 +6,14 @@ use crate::{
     NodeId,
     lease::{
         Flaw,
-        core::{Core, Event, Known, Pending, Purpose, Seen, Spell, Written},
-        record::{Snapshot, UNKNOWN},
+        core::{Action, Core, Event, Known, Pending, Purpose, Seen, Spell, Written},
+        record::{Record, Snapshot, UNKNOWN},
     },
 };
 
 impl Core {
-    /// Returns whether the watch has missed something.
-    pub(super) fn absorb(&mut self, now: Instant, event: Event) -> bool {
+    /// Returns what has to be done at once.
+    pub(super) fn absorb(&mut self, now: Instant, event: Event) -> Option<Action> {
         match event {
             Event::Tick => {}
             Event::Intent { intent, spoke } => {
@@ -30,6 +30,9 @@ impl Core {
             Event::Watch(watching) => {
                 self.watching = watching;
                 self.shown = false;
+                if self.flaw == Some(Flaw::ForgetsPromises) {
+                    self.failsafe.promise = None;
+                }
             }
             Event::Shown(seen) => {
                 self.shown = true;
@@ -39,16 +42,19 @@ impl Core {
                 let Some(call) = self.call.take() else {
                     unreachable!("an answer without a call");
                 };
-                return match answer {
-                    Ok(seen) => self.answered(now, call, seen),
-                    Err(failure) => {
-                        self.failed(now, call, failure);
-                        false
+                match answer {
+                    Ok(seen) => {
+                        let missed = self.answered(now, call, seen);
+                        return missed.then_some(Action::Rewatch);
                     }
-                };
+                    Err(failure) => self.failed(now, call, failure),
+                }
             }
+            Event::Members(members) => self.make_known(members),
+            Event::Asked(ask) => return Some(Action::Answer(self.asked(now, ask))),
+            Event::Confirmed(round, member) => self.confirmed(now, round, &member),
         }
-        false
+        None
     }
 
     fn withdraw(&mut self, successor: Option<NodeId>) {
@@ -104,6 +110,7 @@ impl Core {
         }
         let rumour = self.rumour.take();
         self.doubt = false;
+        self.renew_knowledge();
         if call.overtaken && self.is_older(&seen) {
             return false;
         }
@@ -143,10 +150,14 @@ impl Core {
         // Of writes upon one version, one is done.
         self.writes.clear();
         if goes_on || self.flaw == Some(Flaw::LeadsOnLateAnswers) {
+            let until = counted_from + self.timing.renew_deadline;
             self.spell = Some(Spell {
                 term: write.term,
-                until: counted_from + self.timing.renew_deadline,
+                // What the members confirmed may last longer.
+                until: (self.spell.take()).map_or(until, |spell| spell.until.max(until)),
             });
+            // Whoever it was given to leads no more.
+            self.failsafe.promise = None;
         }
     }
 
@@ -172,6 +183,7 @@ impl Core {
                 let version = version.or_else(|| self.known.version().cloned());
                 self.known = Known::Absent(version);
                 self.releasing = false;
+                self.relist();
                 return;
             }
         };
@@ -181,7 +193,11 @@ impl Core {
         }
         self.highest = self.highest.max(seen.record.term.unwrap_or_default());
         let stamp = seen.record.renewed;
+        let moved = self.known.version() != Some(&seen.version);
         self.known = Known::Present(seen);
+        if moved {
+            self.relist();
+        }
         if self.holds() {
             // That a write was done is as good from the watch, or from a look, as from its answer,
             // which may have been lost.
@@ -201,13 +217,17 @@ impl Core {
     }
 
     /// Whether it is the Lease that is known, and says the same. A version alone is no sign of life:
-    /// anybody may move it.
+    /// anybody may move it; nor is a pause, which is no word of the holder's.
     fn is_as_known(&self, seen: &Snapshot) -> bool {
         let Known::Present(known) = &self.known else {
             return false;
         };
         let same_object = known.object == seen.object;
-        known.record == seen.record && (same_object || self.flaw == Some(Flaw::IgnoresRemaking))
+        let mut told = Record::clone(&seen.record);
+        if self.flaw != Some(Flaw::TakesPausesForLife) {
+            told.paused = known.record.paused;
+        }
+        *known.record == told && (same_object || self.flaw == Some(Flaw::IgnoresRemaking))
     }
 
     fn is_held(&self) -> bool {

@@ -56,9 +56,7 @@ impl Core {
 
     /// The Lease names this member.
     fn held(&self, now: Now, seen: &Snapshot) -> Plan {
-        let Snapshot {
-            version, record, ..
-        } = seen;
+        let record = &seen.record;
         let unwanted = self.spoke
             && self.intent.candidacy.is_none()
             && self.flaw != Some(Flaw::KeepsTheUnwanted);
@@ -66,14 +64,12 @@ impl Core {
             return Plan::Now(Purpose::Release);
         }
         let Some(spell) = self.spell else {
-            // A spell that ran out, or a write that was done after all.
-            return if self.stands() {
-                Plan::Now(Purpose::Acquire(self.next_term(version, record)))
-            } else {
-                self.look(now)
-            };
+            // A spell that ran out, or a write that was done after all; or somebody else's, which
+            // it promised to respect, if this is not known to be the Lease's latest state.
+            return self.acquire(now, seen, now.at);
         };
-        let period = if record.card == self.intent.card {
+        let said = record.card == self.intent.card && record.listed == self.failsafe.list;
+        let period = if said {
             self.timing.retry_period
         } else {
             self.timing.retry_period / 4
@@ -88,18 +84,41 @@ impl Core {
     /// Somebody else may hold the Lease, and this member does not lead.
     fn wait(&self, now: Now, seen: &Snapshot) -> Plan {
         let record = &seen.record;
+        if self.is_barred(record) || !self.is_told(record) {
+            return self.look(now);
+        }
+        self.acquire(now, seen, self.free_at(now, record))
+    }
+
+    /// To take a Lease that is free from then on, if this member wants it, and has not promised
+    /// anything else.
+    fn acquire(&self, now: Now, seen: &Snapshot, free_at: Instant) -> Plan {
         if !self.stands() {
             return self.look(now);
         }
-        let free_at = self.free_at(now, record);
+        let free_at = free_at.max(self.bound_until(now.at));
         if now.at < free_at {
             return match self.look(now) {
                 Plan::At(at) => Plan::At(at.min(free_at)),
                 look @ Plan::Now(_) => look,
             };
         }
-        let term = self.next_term(&seen.version, record);
+        let term = self.next_term(&seen.version, &seen.record);
         Plan::Now(Purpose::Acquire(term))
+    }
+
+    /// Whether a pause keeps this member from the Lease, which is then as far away as one that is
+    /// renewed. What is known is the version that a write names: whoever pauses meanwhile wins.
+    fn is_barred(&self, record: &Record) -> bool {
+        record.paused
+            && !record.is_left_to(&self.node.member)
+            && self.flaw != Some(Flaw::IgnoresPauses)
+    }
+
+    /// Whether this member can know when the holder leads no more. If not, it waits until who can has
+    /// taken the Lease, or its holder has released it.
+    pub(super) fn is_told(&self, record: &Record) -> bool {
+        record.tells(&self.node.member) || self.flaw == Some(Flaw::TakesUnlisted)
     }
 
     /// From when on this member may take a Lease that does not name it.
@@ -208,6 +227,7 @@ impl Core {
             term,
             begins,
         });
+        let listed = self.list();
         Record {
             holder: Some(self.me.clone()),
             duration: self.timing.lease_duration,
@@ -222,6 +242,9 @@ impl Core {
             claimant: Some(self.me.clone()),
             card: self.intent.card.clone(),
             successor: None,
+            last: Some(self.node.member.clone()),
+            paused: before.paused && self.flaw != Some(Flaw::LosesPauses),
+            listed,
         }
     }
 
@@ -237,6 +260,9 @@ impl Core {
             claimant: None,
             card: Bytes::new(),
             successor: self.successor.as_ref().map(identity),
+            last: (self.flaw != Some(Flaw::ForgetsWhoHeld)).then(|| self.node.member.clone()),
+            paused: before.paused,
+            listed: None,
         }
     }
 
@@ -255,6 +281,7 @@ impl Core {
 
     /// A Lease where there is none. It was perhaps deleted under a leader, who knows nothing of it
     /// yet: nobody holds it, and it has to stay so for the whole of its duration before it is taken.
+    /// Whether it was paused, nobody can know who was not there.
     fn formed(&self) -> Record {
         Record {
             duration: self.timing.lease_duration,

@@ -9,9 +9,11 @@ use crate::{
     lease::record::{UNKNOWN, WALL_LIMIT},
 };
 
+mod failsafe;
 mod failures;
 mod leave;
 mod others;
+mod pauses;
 
 const MS: Duration = Duration::from_millis(1);
 
@@ -179,6 +181,9 @@ fn held() -> Record {
         claimant: Some(identity(&node("b"))),
         card: "b's card".into(),
         successor: None,
+        last: Some("b".into()),
+        paused: false,
+        listed: None,
     }
 }
 
@@ -272,6 +277,9 @@ fn a_released_lease_is_taken_at_once() {
         claimant: me(),
         card: "card".into(),
         successor: None,
+        last: Some("a".into()),
+        paused: false,
+        listed: None,
     };
     assert_eq!(
         table.answer(present(10, released())),
@@ -401,6 +409,9 @@ fn a_resignation_releases_in_one_write() {
         claimant: None,
         card: Bytes::new(),
         successor: Some(identity(&node("c"))),
+        last: Some("a".into()),
+        paused: false,
+        listed: None,
     };
     let actions = table.resign(Some(node("c")));
     assert_eq!(actions, [vacant(), write(11, free.clone())]);

@@ -132,7 +132,7 @@ impl World {
     fn route(&mut self, request: Request) {
         let (there, back) = (self.transit(), self.transit());
         let fails = |of: u32, rng: &mut fastrand::Rng| rng.u32(0..1000) < of;
-        if self.faults.away {
+        if self.faults.away || self.nodes[request.n].cut {
             // A part of it waits somewhere.
             if fails(100, &mut self.rng) {
                 let there = self.rng.u64(0..LATE);
@@ -208,6 +208,8 @@ impl World {
             self.tell(request.n, &request.call);
             if let Some(record) = self.server.record() {
                 check_write(before.as_ref(), record, request.begins);
+                let record = record.clone();
+                self.check_pause(request.n, before.as_ref(), request.begins);
                 let node = &mut self.nodes[request.n];
                 if record.holder.is_some()
                     && node.is_alive(request.life)

@@ -59,6 +59,9 @@ impl World {
             claimant: None,
             card: bytes::Bytes::new(),
             successor: None,
+            last: None,
+            paused: false,
+            listed: None,
             ..seen.clone()
         };
         if foreign

@@ -39,7 +39,7 @@ pub(super) fn agree(world: &mut World, within: Micros) -> usize {
     panic!("not one leader that all follow, after {} ms", within / MS);
 }
 
-fn term(world: &World, n: usize) -> Term {
+pub(super) fn term(world: &World, n: usize) -> Term {
     world.nodes[n].leads().expect("it leads")
 }
 
@@ -52,7 +52,7 @@ fn nobody() -> NodeId {
 }
 
 /// Lets time pass, in which the leader leads without a break under one term.
-fn leads_on(world: &mut World, leader: usize, time: Micros) {
+pub(super) fn leads_on(world: &mut World, leader: usize, time: Micros) {
     let term = term(world, leader);
     let end = world.now + time;
     while world.now < end {

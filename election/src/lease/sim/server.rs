@@ -43,6 +43,7 @@ impl Server {
         (Ok(self.seen()), true)
     }
 
+    /// What a record leaves out is gone, where the API would leave a pause as it is.
     pub(super) fn put(&mut self, record: Record) {
         if self.lease.is_none() {
             self.objects += 1;

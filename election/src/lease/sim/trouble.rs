@@ -16,6 +16,7 @@ pub(super) fn trouble(world: &mut World, weather: Weather) {
         0..3 => process(world, n),
         3..6 => application(world, n),
         6 => world.server.write_elsewhere(1),
+        7 if world.rng.bool() => world.trouble_pauses(),
         7 => {
             let mut rng = world.rng.fork();
             world.nodes[n].clock.set(&mut rng);
@@ -30,7 +31,7 @@ pub(super) fn trouble(world: &mut World, weather: Weather) {
 }
 
 /// A process ends, begins, or stops for a while.
-fn process(world: &mut World, n: usize) {
+pub(super) fn process(world: &mut World, n: usize) {
     let running = world.nodes[n].is_running();
     match world.rng.u8(0..6) {
         _ if !running => world.start(n),
@@ -50,7 +51,7 @@ fn process(world: &mut World, n: usize) {
     }
 }
 
-fn application(world: &mut World, n: usize) {
+pub(super) fn application(world: &mut World, n: usize) {
     if world.nodes[n].stopped || !world.nodes[n].takes_part() {
         return;
     }
@@ -143,6 +144,7 @@ impl World {
     pub(super) fn delete_lease(&mut self) {
         if let Some(seen) = self.server.delete() {
             self.tell(0, &"the Lease is deleted");
+            self.forget_who_held();
             self.tell_watches(&seen);
         }
     }

@@ -12,6 +12,8 @@ mod ending;
 mod faults;
 mod flags;
 mod forming;
+mod metrics;
 mod partition;
 mod passwords;
+mod replicas;
 mod restarts;

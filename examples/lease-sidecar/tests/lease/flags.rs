@@ -47,6 +47,10 @@ fn what_contradicts_is_named() {
             &["--retry-period", "2s"],
             &["--retry-period", "--renew-deadline"],
         ),
+        (
+            &["--min-replicas-to-write", "3", "--members", "3"],
+            &["--min-replicas-to-write (3)", "--members (3)"],
+        ),
         (&["--form-timeout", "1ms"], &["--form-timeout"]),
         (&["--redis-user", "app"], &["--redis-password-from"]),
     ] {

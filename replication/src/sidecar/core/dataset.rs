@@ -5,7 +5,7 @@ use std::time::Instant;
 use bellwether_election::Term;
 
 use super::{Core, Flaw, Inspection, Member, Phase};
-use crate::{Link, Papers, Passport, Relation, passport::Issue, rank::Dataset};
+use crate::{Kind, Link, Papers, Passport, Relation, passport::Issue, rank::Dataset};
 
 impl Core {
     /// What is compared of a server. A dataset that contains another is as late as that one, even if
@@ -74,7 +74,7 @@ impl Core {
         if let Some(group) = &foreign {
             let own = &self.config.group;
             let why = format!("its dataset is of the group {group:?}, this one is {own:?}");
-            self.explain_grave("leave the own server alone", why);
+            self.explain_grave(Kind::Wait, "leave the own server alone", why);
         }
         self.shunned = foreign;
     }
@@ -201,7 +201,7 @@ impl Core {
              --allow-data-loss would let it lead"
         );
         if doubted.as_ref() != Some(&doubt) {
-            self.explain_grave("wait for an operator", doubt.clone());
+            self.explain_grave(Kind::Wait, "wait for an operator", doubt.clone());
         }
         self.doubt = Some(doubt.clone());
         Some(doubt)

@@ -37,6 +37,8 @@ pub(crate) enum Flaw {
     IgnoresFlush,
     /// Stands before all who are expected have told what they have.
     DoesNotWait,
+    /// Serves without having its server demand replicas.
+    DemandsNothing,
 }
 
 impl Core {

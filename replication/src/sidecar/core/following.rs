@@ -4,8 +4,8 @@ use std::time::{Duration, Instant};
 
 use bellwether_election::{NodeId, Term};
 
-use super::{Answer, Core, Flaw, Inspection, Member, Order, Phase};
-use crate::{Address, Card, Clients, Link, Relation, Server, rank};
+use super::{Answer, Core, FENCE, Flaw, Inspection, Member, Order, Phase};
+use crate::{Address, Card, Clients, Kind, Link, Refusal, Relation, Server, rank};
 
 /// A replica whose link stays down for this long although its primary answers us is told again:
 /// after a partition Redis may wait long for a lost connection attempt.
@@ -60,17 +60,18 @@ impl Core {
         let own = match self.own_since(self.own_valid_from) {
             None => return,
             Some(Err(error)) => {
-                return self.withdraw(None, &format!("the own server is down: {error}"));
+                let why = format!("the own server is down: {error}");
+                return self.withdraw(None, Refusal::ServerDown, &why);
             }
             Some(Ok(own)) => own,
         };
         match own.fit() {
-            _ if self.leaving => self.withdraw(None, "this member ends"),
+            _ if self.leaving => self.withdraw(None, Refusal::Leaving, "this member ends"),
             Ok(()) => match self.undecided_without(&server, &own) {
                 None => self.stand(rank::candidate(&self.dataset(&own))),
-                Some(why) => self.withdraw(None, &why),
+                Some(why) => self.withdraw(None, Refusal::Undecided, &why),
             },
-            Err(why) => self.withdraw(None, why),
+            Err(why) => self.withdraw(None, Refusal::Unfit, why),
         }
         // While it loads it shows no keys, and refuses orders.
         if own.loading || !self.may_order() {
@@ -91,7 +92,7 @@ impl Core {
     /// The leader has not promoted its server yet; ours must not be a primary meanwhile.
     fn await_primary(&mut self, own: &Inspection) {
         if own.is_primary() {
-            self.explain("fence the own server", "another member leads");
+            self.explain(FENCE, "fence the own server", "another member leads");
             self.give_order(Order::Fence(Clients::Cut));
         } else {
             self.detach(own);
@@ -108,6 +109,7 @@ impl Core {
                     && (self.is_blank(own) || self.may_replace(own, server)) =>
             {
                 self.explain(
+                    Kind::Follow,
                     "follow again",
                     "the link stays down although the primary answers",
                 );
@@ -139,6 +141,7 @@ impl Core {
     fn turn_to(&mut self, own: &Inspection, server: &Server) {
         if self.is_foreign_at(server) {
             self.explain_grave(
+                Kind::Wait,
                 format!("do not follow {}", server.name),
                 "its server has a dataset of another group",
             );
@@ -146,7 +149,7 @@ impl Core {
         }
         if !self.is_blank(own) && !self.may_replace(own, server) {
             if own.is_primary() {
-                self.explain("fence the own server", "another member leads");
+                self.explain(FENCE, "fence the own server", "another member leads");
                 self.give_order(Order::Fence(Clients::Cut));
             } else {
                 self.detach(own);
@@ -155,6 +158,7 @@ impl Core {
         }
         let Address { host, port } = &server.address;
         self.explain(
+            Kind::Follow,
             format!("follow {}", server.name),
             format!("it serves at {host}:{port}"),
         );
@@ -200,6 +204,7 @@ impl Core {
             && !self.flawed(Flaw::FollowsEmpty)
         {
             self.explain_grave(
+                Kind::Wait,
                 format!("do not follow {}", server.name),
                 format!(
                     "its server is empty, here are {} keys at {}",
@@ -224,10 +229,12 @@ impl Core {
         match (relation, mine.bytes_beyond(other)) {
             (Relation::Same | Relation::Ahead, _) | (_, Some(0)) => {}
             (_, Some(bytes)) => self.explain_grave(
+                Kind::Drop { bytes: Some(bytes) },
                 format!("drop {bytes} bytes of writes"),
                 format!("the own server is at {mine}, {bytes} bytes beyond what it shares with {name} at {other}"),
             ),
             (_, None) => self.explain_grave(
+                Kind::Drop { bytes: None },
                 format!("drop the own dataset of {} keys", own.keys),
                 format!("it is at {mine}, which has no history in common with {name} at {other}"),
             ),

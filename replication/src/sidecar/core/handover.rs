@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 use bellwether_election::NodeId;
 
 use super::{Action, Core, Flaw, Inspection, Order, Phase};
-use crate::{Clients, Link, Relation, sidecar::Switched};
+use crate::{Clients, Kind, Link, Refusal, Relation, sidecar::Switched};
 
 /// How often two servers are compared while the successor catches up.
 const COMPARE_EVERY: Duration = Duration::from_millis(2);
@@ -132,6 +132,7 @@ impl Core {
         match self.successor(since) {
             Ok(successor) => {
                 self.explain(
+                    Kind::HandOver,
                     format!("hand over to {successor}"),
                     "a switchover was asked for",
                 );
@@ -249,7 +250,7 @@ impl Core {
         if verified {
             self.enter_handover(Stage::Resigned(successor.clone()));
             self.keep_primary();
-            self.withdraw(Some(successor), "it has every write");
+            self.withdraw(Some(successor), Refusal::HandedOver, "it has every write");
         } else {
             self.enter_handover(Stage::Fencing(successor));
             self.give_order(Order::Fence(Clients::Keep));
@@ -265,7 +266,7 @@ impl Core {
             Stage::Choosing { .. } => return self.end_switchover(Err(why)),
             Stage::Fencing(_) | Stage::Verifying { .. } if self.has_lapsed() => {
                 // Only a leader may promote: let the group decide anew.
-                self.withdraw(None, &why);
+                self.withdraw(None, Refusal::Lapsed, &why);
                 return self.end_switchover(Err(why));
             }
             Stage::Fencing(_) | Stage::Verifying { .. } => true,
@@ -343,7 +344,7 @@ impl Core {
             (Stage::Undoing { why, .. }, _, Err(error)) => {
                 // A pause ends by itself; a fence does not: let the group decide anew.
                 self.end_switchover(Err(format!("{why}; and then: {error}")));
-                self.withdraw(None, error);
+                self.withdraw(None, Refusal::InDoubt, error);
             }
             (stage, _, _) => {
                 handover.stage = stage;
@@ -357,13 +358,18 @@ impl Core {
         let Some(handover) = self.handover.take() else {
             return;
         };
-        if let Err(why) = &result {
-            self.explain_grave("the switchover ended", why.clone());
-        }
         let to = match handover.stage {
             Stage::Resigned(successor) => successor.member,
             _ => String::new(),
         };
+        match &result {
+            Ok(()) => self.explain(
+                Kind::HandedOver,
+                "the switchover ended",
+                format!("{to} serves, and the own server follows it"),
+            ),
+            Err(why) => self.explain_grave(Kind::Keep, "the switchover ended", why.clone()),
+        }
         let switched = Switched {
             from: self.config.server.name.clone(),
             to,

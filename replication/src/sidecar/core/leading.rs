@@ -8,7 +8,7 @@ use std::{
 use bellwether_election::Term;
 
 use super::{Core, Flaw, Inspection, Member, Order, Phase};
-use crate::{Clients, Passport, rank::Offsets};
+use crate::{Cause, Clients, Kind, Passport, Refusal, rank::Offsets};
 
 /// How long a successor waits for the last writes of a primary that it has fenced.
 const CATCH_UP: Duration = Duration::from_millis(100);
@@ -34,6 +34,8 @@ pub(super) struct Spell {
     fenced: BTreeSet<String>,
     /// How often that may be tried again.
     retries: u8,
+    /// What became of the former primary.
+    cause: Cause,
     pub(super) resigned: bool,
 }
 
@@ -64,6 +66,7 @@ impl Spell {
             company: BTreeSet::new(),
             fenced: BTreeSet::new(),
             retries: FENCE_RETRIES,
+            cause: Cause::First,
             resigned: false,
         }
     }
@@ -145,6 +148,7 @@ impl Core {
         if self.another_serves(since) && self.now < since + SETTLE {
             return;
         }
+        self.note_cause();
         let waiting = self.fence_primaries(since);
         self.note_last_writes(&own);
         if waiting.is_empty() {
@@ -222,6 +226,13 @@ impl Core {
         }
     }
 
+    fn note_cause(&mut self) {
+        let cause = self.cause();
+        if let Phase::Leading(spell) = &mut self.phase {
+            spell.cause = cause;
+        }
+    }
+
     pub(super) fn spell_fenced(&mut self, name: &str, succeeded: bool) {
         if let Phase::Leading(Spell {
             stage: Stage::Fencing { waiting, failed },
@@ -284,7 +295,7 @@ impl Core {
             "nobody is ahead; it has {} keys at {}",
             own.keys, own.position
         );
-        self.explain("promote the own server", why);
+        self.explain(Kind::Promote, "promote the own server", why);
         let run_id = own.run_id.clone();
         self.enter(Stage::Promoting { run_id });
         self.order_promotion();
@@ -313,10 +324,18 @@ impl Core {
             return;
         };
         match (order, result) {
-            (Order::Promote(_), Ok(())) => self.begin_serving(run_id.clone()),
+            (Order::Promote(_), Ok(())) => {
+                let run_id = run_id.clone();
+                if !self.demand_first() {
+                    self.begin_serving(run_id);
+                }
+            }
+            // One that cannot be made is shown; without it the server is what most servers are.
+            (Order::DemandReplicas(_), _) => self.begin_serving(run_id.clone()),
             (Order::Promote(_), Err(error)) => {
                 // It may still run, even much later: follow it with a fence.
-                self.withdraw(None, &format!("the promotion is in doubt: {error}"));
+                let why = format!("the promotion is in doubt: {error}");
+                self.withdraw(None, Refusal::InDoubt, &why);
                 self.give_order(Order::Fence(Clients::Cut));
             }
             _ => {}
@@ -329,9 +348,11 @@ impl Core {
             spell.stage = Stage::Serving { term, run_id };
             self.served = true;
             self.deposed = None;
+            let cause = spell.cause;
             self.explain(
+                Kind::Serve { cause },
                 format!("serve in term {term}"),
-                "the own server is a verified primary",
+                format!("the own server is a verified primary; {}", cause.words()),
             );
         }
     }
@@ -341,12 +362,13 @@ impl Core {
         let own = match self.own_since(since)? {
             Ok(own) => own,
             Err(error) => {
-                self.withdraw(None, &format!("the own server is down: {error}"));
+                let why = format!("the own server is down: {error}");
+                self.withdraw(None, Refusal::ServerDown, &why);
                 return None;
             }
         };
         if let Err(why) = own.fit() {
-            self.withdraw(None, why);
+            self.withdraw(None, Refusal::Unfit, why);
             return None;
         }
         Some(own)
@@ -366,16 +388,16 @@ impl Core {
                 "{node} is ahead: {} keys at {}, here {} at {}",
                 theirs.keys, theirs.position, own.keys, own.position
             );
-            self.withdraw(Some(node), &why);
+            self.withdraw(Some(node), Refusal::Behind, &why);
             return true;
         }
         if let Some(name) = self.who_has_data(own, since) {
             let why = format!("the own server is empty and that of {name} is not");
-            self.withdraw(None, &why);
+            self.withdraw(None, Refusal::Empty, &why);
             return true;
         }
         if let Some(why) = self.undecided(own) {
-            self.withdraw(None, &why);
+            self.withdraw(None, Refusal::Undecided, &why);
             return true;
         }
         false

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bellwether_election::{NodeId, Peer};
 
 use super::{Action, Core, Inspection, Phase, Respondent};
-use crate::{Address, Card, Link, Role, Server};
+use crate::{Address, Card, Kind, Link, Role, Server, Whose};
 
 /// How many members are remembered, those that left included.
 const MAX_MEMBERS: usize = 64;
@@ -184,10 +184,16 @@ impl Core {
         self.spell_fenced(name, result.is_ok());
         match result {
             Ok(()) => self.explain(
+                Kind::Fence {
+                    whose: Whose::Other,
+                },
                 format!("fenced the server of {name}"),
                 "it claimed to be primary",
             ),
-            Err(error) => self.explain(format!("could not fence the server of {name}"), error),
+            Err(error) => {
+                let what = format!("could not fence the server of {name}");
+                self.explain(Kind::Fail, what, error);
+            }
         }
     }
 

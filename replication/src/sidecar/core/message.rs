@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, time::Instant};
 use bellwether_election::{Leadership, NodeId, Peer, Rank};
 
 use super::super::Switched;
-use crate::{Address, Card, Clients, Inspection, Passport, View};
+use crate::{Address, Card, Clients, Inspection, Kind, MinReplicas, Passport, View};
 
 /// Something became known.
 #[derive(Clone, Debug)]
@@ -52,6 +52,8 @@ pub(crate) enum Order {
     Promote(Passport),
     /// Write this passport into its dataset.
     Stamp(Passport),
+    /// Refuse writes, while it is a primary, without so many replicas.
+    DemandReplicas(MinReplicas),
     Follow(Address),
     Fence(Clients),
     PauseWrites,
@@ -84,6 +86,7 @@ pub(crate) enum Action {
 /// What was decided, and why.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Decision {
+    pub(crate) kind: Kind,
     pub(crate) what: String,
     pub(crate) why: String,
     /// Whether an operator should look at it.
@@ -95,6 +98,7 @@ impl Order {
         match self {
             Self::Promote(_) => "promote",
             Self::Stamp(_) => "write the passport",
+            Self::DemandReplicas(_) => "demand replicas",
             Self::Follow(_) => "follow",
             Self::Fence(_) => "fence",
             Self::PauseWrites => "pause writes",

@@ -5,9 +5,11 @@
 //! time is given to the own server; what it said before an order ended no longer counts.
 #![deny(clippy::disallowed_methods)]
 
+mod cause;
 mod dataset;
 mod flaw;
 mod following;
+mod guarding;
 mod handover;
 mod leading;
 mod members;
@@ -31,11 +33,11 @@ use bellwether_election::{Leadership, NodeId, Rank, Term};
 
 pub(crate) use self::message::{Action, Decision, Event, Order, Who};
 use self::{
-    flaw::Flaw, following::Following, handover::Handover, leading::Spell, members::Member,
-    vacant::Vacancy,
+    cause::Former, flaw::Flaw, following::Following, guarding::Guard, handover::Handover,
+    leading::Spell, members::Member, telling::FENCE, vacant::Vacancy,
 };
 use super::SidecarConfig;
-use crate::{Address, Card, Clients, Inspection, Server, View};
+use crate::{Address, Card, Clients, Inspection, Kind, Refusal, Server, View};
 
 /// How long to wait after a failed order before the next one.
 const RETRY_ORDER: Duration = Duration::from_millis(200);
@@ -104,8 +106,11 @@ pub(crate) struct Core {
     shunned: Option<String>,
     /// The server that was last known to serve, in case it must be fenced.
     last_primary: Option<Server>,
+    /// What was seen of it.
+    former: Former,
     /// Whether the own server was made primary, or may have been, and was not told otherwise since.
     served: bool,
+    guard: Guard,
     handover: Option<Handover>,
     leaving: bool,
     left: bool,
@@ -148,7 +153,9 @@ impl Core {
             doubt: None,
             shunned: None,
             last_primary: None,
+            former: Former::default(),
             served: false,
+            guard: Guard::default(),
             handover: None,
             leaving: false,
             left: false,
@@ -306,6 +313,10 @@ impl Core {
             Who::Own => &mut self.own,
             Who::Member { name, address } => match self.members.get_mut(&name) {
                 Some(member) if member.address == address => {
+                    let serves = self.last_primary.as_ref().map(|server| &server.name);
+                    if serves == Some(&name) {
+                        self.former.answered(asked, &result);
+                    }
                     member.foreign = foreign;
                     &mut member.respondent
                 }
@@ -330,19 +341,27 @@ impl Core {
     fn absorb_done(&mut self, result: &Result<(), String>) {
         let order = self.order.take().expect("an order was under way");
         self.own_valid_from = self.now;
+        let is_demand = matches!(order, Order::DemandReplicas(_));
+        let is_news = !is_demand || self.guard.answered(result, self.now);
         match result {
             Ok(()) => {
                 self.served = match order {
                     Order::Promote(_) => true,
                     Order::Fence(_) | Order::Follow(_) => false,
-                    Order::Stamp(_) | Order::PauseWrites | Order::ResumeWrites => self.served,
+                    Order::Stamp(_)
+                    | Order::DemandReplicas(_)
+                    | Order::PauseWrites
+                    | Order::ResumeWrites => self.served,
                 };
             }
             Err(error) => {
                 // A promotion may still run.
                 self.served |= matches!(order, Order::Promote(_));
                 self.retry_from = self.now + RETRY_ORDER;
-                self.explain_grave(format!("could not {}", order.verb()), error.clone());
+                if is_news {
+                    let what = format!("could not {}", order.verb());
+                    self.explain_grave(Kind::Fail, what, error.clone());
+                }
             }
         }
         if !self.handover_order_done(&order, result) {
@@ -363,7 +382,8 @@ impl Core {
         self.shun_own();
         match &self.phase {
             _ if self.shunned.is_some() => {
-                self.withdraw(None, "the own server has a dataset of another group");
+                let why = "the own server has a dataset of another group";
+                self.withdraw(None, Refusal::Foreign, why);
             }
             Phase::Vacant(_) => self.decide_vacant(),
             Phase::Following(_) => self.decide_following(),
@@ -377,11 +397,11 @@ impl Core {
         if !self.leaving || self.handover.is_some() || self.order.is_some() {
             return;
         }
-        self.withdraw(None, "this member ends");
+        self.withdraw(None, Refusal::Leaving, "this member ends");
         // A server that is down needs no fence: it does not boot writable.
         if self.served && self.own.latest().is_some() {
             if self.may_order() {
-                self.explain("fence the own server", "this member ends");
+                self.explain(FENCE, "fence the own server", "this member ends");
                 self.give_order(Order::Fence(Clients::Cut));
             }
             return;
@@ -408,17 +428,23 @@ impl Core {
     }
 
     /// Stops leading and standing. Says so once.
-    fn withdraw(&mut self, successor: Option<NodeId>, why: &str) {
+    fn withdraw(&mut self, successor: Option<NodeId>, reason: Refusal, why: &str) {
         let leads = matches!(&self.phase, Phase::Leading(spell) if !spell.resigned);
         let must_speak = matches!(&self.phase, Phase::Vacant(vacancy) if !vacancy.spoken);
         if !(leads || must_speak || self.candidacy.is_some()) {
             return;
         }
-        match &successor {
-            Some(node) if leads => self.explain(format!("resign in favour of {node}"), why),
-            None if leads => self.explain("resign", why),
-            _ => self.explain("do not stand", why),
-        }
+        let kind = match &self.phase {
+            Phase::Leading(spell) if spell.is_serving() => Kind::Resign { reason },
+            Phase::Leading(_) if leads => Kind::Refuse { reason },
+            _ => Kind::Abstain { reason },
+        };
+        let what = match &successor {
+            Some(node) if leads => format!("resign in favour of {node}"),
+            None if leads => "resign".to_owned(),
+            _ => "do not stand".to_owned(),
+        };
+        self.explain(kind, what, why);
         self.candidacy = None;
         match &mut self.phase {
             Phase::Leading(spell) => spell.resigned = true,

@@ -3,7 +3,7 @@
 use std::{collections::BTreeSet, time::Duration};
 
 use super::{Core, Flaw, Inspection, Member, Order, Phase, dataset::marked};
-use crate::{Link, Passport, Relation, passport::Issue, rank};
+use crate::{Kind, Link, Passport, Refusal, Relation, passport::Issue, rank};
 
 /// How long a server may claim to be primary before the leader fences it: an agent beside it that
 /// lives does so first, and two leaders that meet settle first.
@@ -14,13 +14,14 @@ impl Core {
         let own = match self.own_since(self.own_valid_from) {
             None => return,
             Some(Err(error)) => {
-                return self.withdraw(None, &format!("the own server is down: {error}"));
+                let why = format!("the own server is down: {error}");
+                return self.withdraw(None, Refusal::ServerDown, &why);
             }
             Some(Ok(own)) => own,
         };
         if own.run_id != run_id && !self.flawed(Flaw::IgnoresRestart) {
             self.served = false;
-            return self.withdraw(None, "the own server was restarted");
+            return self.withdraw(None, Refusal::ServerDown, "the own server was restarted");
         }
         if !own.is_primary() {
             if self.flawed(Flaw::IgnoresRestart) {
@@ -30,13 +31,15 @@ impl Core {
             if !self.flawed(Flaw::IgnoresDeposition) {
                 self.deposed = Some(self.now);
             }
-            return self.withdraw(None, "somebody made the own server a replica");
+            let why = "somebody made the own server a replica";
+            return self.withdraw(None, Refusal::Demoted, why);
         }
         if !self.yields_to_data(&own) {
             self.note_in_step(&own);
             self.fence_rogues();
             self.stand(rank::leader(self.is_blank(&own), self.followers()));
             self.renew_passport(&own);
+            self.guard(&own);
         }
     }
 
@@ -76,7 +79,7 @@ impl Core {
             return;
         };
         if self.may_order() && !self.flawed(Flaw::StampsOnce) {
-            self.explain(format!("write the passport {passport}"), why);
+            self.explain(Kind::Stamp, format!("write the passport {passport}"), why);
             if let Phase::Leading(spell) = &mut self.phase {
                 spell.passport = Some(passport.clone());
                 spell.company = company;
@@ -129,10 +132,8 @@ impl Core {
             (apart && member.is_expected()).then(|| member.node(name))
         });
         let Some(node) = found else { return false };
-        self.withdraw(
-            Some(node.clone()),
-            &format!("the own server is empty and that of {node} is not"),
-        );
+        let why = format!("the own server is empty and that of {node} is not");
+        self.withdraw(Some(node), Refusal::Empty, &why);
         true
     }
 

@@ -1,5 +1,7 @@
 //! The main paths, event by event. What goes wrong meanwhile is the simulation's.
 
+mod decisions;
+mod demand;
 mod passports;
 
 use std::{
@@ -12,14 +14,16 @@ use uuid::Uuid;
 
 use super::{Action, Core, Event, Order, Who};
 use crate::{
-    Address, Card, Clients, Inspection, Link, Papers, Passport, Position, Role, Server, View,
-    sidecar::SidecarConfig,
+    Address, Card, Clients, Inspection, Kind, Link, MinReplicas, Papers, Passport, Position, Role,
+    Server, View, sidecar::SidecarConfig,
 };
 
 /// A core of member `a` and what it wants done, without questions and explanations.
 struct Table {
     core: Core,
     now: Instant,
+    /// What it has decided so far.
+    decided: Vec<Kind>,
 }
 
 impl Table {
@@ -31,6 +35,7 @@ impl Table {
         Self {
             core: Core::new(config, now),
             now,
+            decided: Vec::new(),
         }
     }
 
@@ -38,6 +43,11 @@ impl Table {
     fn on(&mut self, event: Event) -> Vec<Action> {
         self.now += Duration::from_millis(1);
         let mut actions = self.core.step(self.now, event);
+        let decided = actions.iter().filter_map(|action| match action {
+            Action::Explain(decision) => Some(decision.kind),
+            _ => None,
+        });
+        self.decided.extend(decided);
         actions.retain(|action| {
             !matches!(
                 action,
@@ -173,8 +183,14 @@ fn at(role: Role, offset: u64) -> Inspection {
         loading: false,
         priority: 100,
         failing_over: false,
+        min_replicas: Some(NO_DEMAND),
     }
 }
+
+const NO_DEMAND: MinReplicas = MinReplicas {
+    count: 0,
+    max_lag: Duration::from_secs(10),
+};
 
 /// With the passport that it got when it was promoted.
 fn primary(offset: u64) -> Inspection {

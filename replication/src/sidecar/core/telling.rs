@@ -3,19 +3,32 @@
 use bellwether_election::Term;
 
 use super::{Action, Core, Decision, Handover, Phase};
-use crate::{Card, View};
+use crate::{Card, Kind, View, Whose};
+
+/// The own server is fenced because it should not be writable.
+pub(super) const FENCE: Kind = Kind::Fence { whose: Whose::Own };
 
 impl Core {
-    pub(super) fn explain(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.push_decision(what.into(), why.into(), false);
+    pub(super) fn explain(&mut self, kind: Kind, what: impl Into<String>, why: impl Into<String>) {
+        self.push_decision(kind, what.into(), why.into(), false);
     }
 
-    pub(super) fn explain_grave(&mut self, what: impl Into<String>, why: impl Into<String>) {
-        self.push_decision(what.into(), why.into(), true);
+    pub(super) fn explain_grave(
+        &mut self,
+        kind: Kind,
+        what: impl Into<String>,
+        why: impl Into<String>,
+    ) {
+        self.push_decision(kind, what.into(), why.into(), true);
     }
 
-    fn push_decision(&mut self, what: String, why: String, grave: bool) {
-        let decision = Decision { what, why, grave };
+    fn push_decision(&mut self, kind: Kind, what: String, why: String, grave: bool) {
+        let decision = Decision {
+            kind,
+            what,
+            why,
+            grave,
+        };
         if self.last_decision.as_ref() != Some(&decision) {
             self.last_decision = Some(decision.clone());
             self.out.push(Action::Explain(decision));
@@ -37,7 +50,7 @@ impl Core {
         }
         let view = self.current_view();
         if let Some(primary) = &view.primary {
-            self.last_primary = Some(primary.clone());
+            self.note_primary(primary);
         }
         if view.primary.is_some() && self.kept.is_none() {
             self.unserved_since = self.now;
@@ -61,7 +74,7 @@ impl Core {
         if let Some(group) = &self.shunned {
             return Some(format!("its dataset is of another group, {group:?}"));
         }
-        self.doubt.clone()
+        self.doubt.clone().or_else(|| self.guard_trouble())
     }
 
     pub(super) fn serving(&self) -> Option<Term> {

@@ -2,9 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Core, Inspection, Order, Phase};
+use super::{Core, FENCE, Inspection, Order, Phase};
 use crate::{
-    Address, Clients, Link, Role,
+    Address, Clients, Kind, Link, Refusal, Role,
     rank::{self, Offsets},
 };
 
@@ -53,7 +53,8 @@ impl Core {
         let own = match self.own_since(since) {
             None => return,
             Some(Err(error)) => {
-                return self.withdraw(None, &format!("the own server is down: {error}"));
+                let why = format!("the own server is down: {error}");
+                return self.withdraw(None, Refusal::ServerDown, &why);
             }
             Some(Ok(own)) => own,
         };
@@ -62,7 +63,7 @@ impl Core {
             return;
         }
         if self.leaving {
-            return self.withdraw(None, "this member ends");
+            return self.withdraw(None, Refusal::Leaving, "this member ends");
         }
         let knows_all = self.deposed.is_none() || self.survey_everybody(since);
         if !surveyed || !knows_all || !self.surveyed_for_data(&own, since) {
@@ -70,7 +71,7 @@ impl Core {
         }
         match self.fitness(&own, since) {
             Ok(()) => self.stand(rank::candidate(&self.dataset(&own))),
-            Err(why) => self.withdraw(None, &why),
+            Err((reason, why)) => self.withdraw(None, reason, &why),
         }
         self.detach(&own);
     }
@@ -89,7 +90,8 @@ impl Core {
             Link::Syncing => self.is_empty_at(of),
         };
         if must && !self.is_blank(own) && self.may_order() {
-            self.explain("follow nobody", format!("its primary at {of} is gone"));
+            let why = format!("its primary at {of} is gone");
+            self.explain(Kind::Detach, "follow nobody", why);
             self.give_order(Order::Fence(Clients::Keep));
         }
     }
@@ -116,20 +118,23 @@ impl Core {
     /// may lead. One that nobody manages is adopted if it has data, else fenced too (safety rule 6).
     fn fence_unled(&mut self, own: &Inspection) -> bool {
         if self.served {
-            self.explain("fence the own server", "leadership was lost");
+            self.explain(FENCE, "fence the own server", "leadership was lost");
         } else if self.was_made_primary(own) {
             self.explain(
+                FENCE,
                 "fence the own server",
                 "a former agent of this group made it primary, and nobody is known to lead",
             );
         } else if own.has_data() {
             self.explain_grave(
+                Kind::Adopt,
                 "adopt the own server",
                 "it was writable before anyone led, and has data: start it with --replicaof 127.0.0.1 1",
             );
             return false;
         } else {
             self.explain_grave(
+                FENCE,
                 "fence the own server",
                 "it was writable before anyone led, and is empty: start it with --replicaof 127.0.0.1 1",
             );
@@ -147,30 +152,33 @@ impl Core {
     }
 
     /// Why this server should not stand, if so.
-    fn fitness(&mut self, own: &Inspection, since: Instant) -> Result<(), String> {
-        own.fit()?;
+    fn fitness(&mut self, own: &Inspection, since: Instant) -> Result<(), (Refusal, String)> {
+        own.fit().map_err(|why| (Refusal::Unfit, why.to_owned()))?;
         if let Some((node, theirs)) = self.who_is_ahead(own, since, Offsets::Moving) {
-            return Err(format!(
+            let why = format!(
                 "{node} is ahead: {} keys at {}, here {} at {}",
                 theirs.keys, theirs.position, own.keys, own.position
-            ));
+            );
+            return Err((Refusal::Behind, why));
         }
         let deposed_for = self
             .deposed
             .map(|at| self.now.saturating_duration_since(at));
         if deposed_for.is_some_and(|time| time < HOLD_BACK) {
-            return Err("another leader has just fenced the own server".to_owned());
+            let why = "another leader has just fenced the own server";
+            return Err((Refusal::Demoted, why.to_owned()));
         }
         if deposed_for.is_some_and(|time| time < DEPOSED)
             && let Some(name) = self.who_is_primary(since)
         {
-            return Err(format!(
-                "the server of {name} is primary and this one was deposed"
-            ));
+            let why = format!("the server of {name} is primary and this one was deposed");
+            return Err((Refusal::Demoted, why));
         }
         if let Some(name) = self.who_has_data(own, since) {
-            return Err(format!("the own server is empty and that of {name} is not"));
+            let why = format!("the own server is empty and that of {name} is not");
+            return Err((Refusal::Empty, why));
         }
-        self.undecided(own).map_or(Ok(()), Err)
+        let undecided = self.undecided(own);
+        undecided.map_or(Ok(()), |why| Err((Refusal::Undecided, why)))
     }
 }

@@ -297,3 +297,55 @@ fn what_cannot_be_ordered_is_looked_at() {
     assert_eq!(table.answer(opaque("x", held())), [read()], "is it so?");
     assert_eq!(table.answer(opaque("y", released())), [vacant()]);
 }
+
+#[test]
+fn who_is_not_listed_waits_for_who_is() {
+    let listed = |names: &str| Record {
+        listed: Some(record::read_list(names)),
+        ..held()
+    };
+    let mut table = Table::standing(present(10, listed("b,c")));
+    for _ in 0..20 {
+        assert_ne!(table.pass(1000 * MS).first(), Some(&vacant()));
+        if table.calls().is_some() {
+            assert_eq!(table.answer(present(10, listed("b,c"))), []);
+        }
+    }
+    // Nor if somebody emptied it by hand: its holder may not know.
+    let emptied = Record {
+        holder: None,
+        ..listed("b,c")
+    };
+    assert_eq!(table.show(present(11, emptied)), [vacant()]);
+    table.campaign();
+    for _ in 0..20 {
+        let actions = table.pass(1000 * MS);
+        assert!(!matches!(
+            actions.as_slice(),
+            [Action::Call(Call::Write(..))]
+        ));
+        if table.calls().is_some() {
+            table.fail(Failure::Lost);
+        }
+    }
+    // A release ends the wait.
+    let released = Record {
+        listed: Some(record::read_list("b,c")),
+        ..released()
+    };
+    table.pass(1000 * MS);
+    if table.calls().is_some() {
+        table.fail(Failure::Lost);
+    }
+    table.show(present(12, released));
+    while table.calls() != Some(Purpose::Acquire(Term(8))) {
+        assert!(table.wakes_after() <= TIMING.retry_period * 2);
+        let wait = table.wakes_after();
+        table.pass(wait);
+    }
+    // Who is listed takes it as ever.
+    let mut table = Table::standing(present(10, listed("a,b")));
+    table.pass(3000 * MS);
+    table.answer(present(10, listed("a,b")));
+    assert_eq!(table.pass(3000 * MS)[0], vacant());
+}

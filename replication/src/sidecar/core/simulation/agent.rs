@@ -51,6 +51,8 @@ pub(super) struct Agent {
     pub(super) in_step: Option<(u64, Time)>,
     /// What its server's passport has to be later than, when it serves.
     pub(super) exceeds: Option<Issue>,
+    /// Whether the promoted server was told to demand replicas; what became of that is not known.
+    pub(super) demanded: bool,
     /// What happened while it was stopped.
     pub(super) inbox: Vec<Event>,
     pub(super) tasks: HashMap<u64, Task>,
@@ -89,6 +91,7 @@ impl World {
             address: address_of(node),
         };
         let mut config = SidecarConfig::new(GROUP, server);
+        config.min_replicas_to_write = self.plan.min_replicas;
         config.form_timeout = Duration::from_micros(self.plan.form_timeout);
         config.probe_interval = Duration::from_millis(self.plan.probe_ms);
         let mut core = Core::new(config, self.local(node, self.now));
@@ -118,6 +121,7 @@ impl World {
             gave_way: None,
             in_step: None,
             exceeds: None,
+            demanded: false,
             inbox: Vec::new(),
             tasks: HashMap::new(),
             watches: false,
@@ -266,6 +270,7 @@ impl World {
             Action::Order(order) => {
                 self.check_lease(node, &order);
                 self.check_passport(node, &order);
+                self.note_demand(node, &order);
                 if let Order::Follow(address) = &order {
                     self.check_following(node, node_at(address).expect("a node"));
                 }

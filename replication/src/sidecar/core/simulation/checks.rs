@@ -2,7 +2,7 @@
 
 use super::{
     agent::Agent,
-    data::Data,
+    data::{Data, GROUP},
     ledger::Pace,
     message::Message,
     network::Path,
@@ -10,7 +10,7 @@ use super::{
     world::{Happening, MS, SECOND, Time, World, name_of},
 };
 use crate::{
-    Link, Relation, View,
+    Inspection, Link, Relation, View,
     sidecar::{Switched, core::Order},
 };
 
@@ -277,6 +277,29 @@ impl World {
         }
         if begins && !excused {
             self.check_stamped(node);
+            self.check_demand(node);
+        }
+    }
+
+    pub(super) fn note_demand(&mut self, node: usize, order: &Order) {
+        let agent = self.nodes[node].agent.as_mut().expect("it acts");
+        match order {
+            Order::Promote(_) => agent.demanded = false,
+            Order::DemandReplicas(_) => agent.demanded = true,
+            _ => {}
+        }
+    }
+
+    /// A server begins to serve: whose agent knows of others has told it to demand replicas.
+    fn check_demand(&mut self, node: usize) {
+        let server = &self.nodes[node].server;
+        let agent = self.nodes[node].agent.as_ref().expect("it acts");
+        let mut heard = self.ledger.heard[node].iter().flatten();
+        let is_ours = |said: &Inspection| said.papers.passport().is_none_or(|p| p.group == GROUP);
+        let has_others = heard.any(|(_, said)| is_ours(said));
+        let demands = agent.demanded || server.min_replicas == self.plan.min_replicas;
+        if has_others && !demands {
+            self.violate(format!("{} serves without demand", name_of(node)));
         }
     }
 
@@ -400,6 +423,10 @@ impl World {
             .is_none()
         {
             return Err("the primary has no passport".to_owned());
+        }
+        let demanded = self.nodes[primary].server.min_replicas;
+        if demanded < self.plan.min_replicas {
+            return Err(format!("the primary demands {demanded} replicas"));
         }
         for node in all {
             let (name, server) = (name_of(node), &self.nodes[node].server);

@@ -37,6 +37,8 @@ pub(super) struct Plan {
     pub(super) plain: bool,
     /// Candidates race, and know of each other by discovery alone.
     pub(super) unseen: bool,
+    /// How many replicas a primary is to have.
+    pub(super) min_replicas: u32,
     /// How long members are waited for.
     pub(super) form_timeout: Time,
     /// What most servers keep when they are restarted.
@@ -71,11 +73,14 @@ impl Plan {
             _ => Weather::Everything,
         };
         let unseen = rng.u8(..3) == 0;
+        // Of a copy, so that what is drawn next does not depend on it.
+        let min_replicas = u32::from(rng.clone().u8(..).is_multiple_of(3));
         let some = |rng: &mut Rng| (nodes > 2 && rng.u8(..8) == 0).then(|| rng.usize(..nodes));
         Self {
             nodes,
             weather,
             unseen,
+            min_replicas,
             form_timeout: rng.u64(500 * MS..2 * SECOND),
             kept: [Kept::Nothing, Kept::Writes, Kept::Writes, Kept::Snapshot][rng.usize(..4)],
             foreign: some(rng),

@@ -121,6 +121,12 @@ impl World {
         self.after(delay, reply);
     }
 
+    /// Whether a primary has as many replicas as it demands.
+    pub(super) fn has_replicas_enough(&self, primary: usize) -> bool {
+        let demanded = self.nodes[primary].server.min_replicas as usize;
+        self.attached_to(primary).len() >= demanded
+    }
+
     /// Where the replicas are that the server knows of.
     fn attached_to(&self, primary: usize) -> BTreeSet<Address> {
         let server = &self.nodes[primary].server;

@@ -178,6 +178,11 @@ fn ignoring_a_flush_is_found() {
 }
 
 #[test]
+fn demanding_no_replicas_is_found() {
+    finds(Flaw::DemandsNothing, 3_000);
+}
+
+#[test]
 fn not_waiting_for_all_is_found() {
     finds(Flaw::DoesNotWait, 3_000);
 }

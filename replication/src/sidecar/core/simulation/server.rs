@@ -1,12 +1,12 @@
 //! A model of a Redis server: its role, its dataset, and PSYNC's rules.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, time::Duration};
 
 use super::{
     data::{self, Data, Entry},
     world::Time,
 };
-use crate::{Address, Clients, Inspection, Link, Papers, Role, sidecar::core::Order};
+use crate::{Address, Clients, Inspection, Link, MinReplicas, Papers, Role, sidecar::core::Order};
 
 /// The first port of the model's servers; the server of node `n` listens on this plus `n`.
 const FIRST_PORT: u16 = 7000;
@@ -55,6 +55,8 @@ pub(super) struct Server {
     copy: Option<Data>,
     pub(super) loading: bool,
     pub(super) paused_until: Time,
+    /// How many replicas it demands of itself as a primary.
+    pub(super) min_replicas: u32,
     /// Was started writable and not told anything since.
     pub(super) plain: bool,
     /// Changes when all replicas are disconnected.
@@ -104,6 +106,7 @@ impl Server {
             attachment: None,
             copy: None,
             paused_until: 0,
+            min_replicas: 0,
             plain: false,
             stream: 0,
             stamp: run << 32,
@@ -146,6 +149,10 @@ impl Server {
             loading: self.loading,
             priority: self.priority,
             failing_over: false,
+            min_replicas: Some(MinReplicas {
+                count: self.min_replicas,
+                max_lag: Duration::from_secs(2),
+            }),
         }
     }
 
@@ -184,6 +191,7 @@ impl Server {
             }
             Order::Stamp(_) if !self.primary => return Err("READONLY".into()),
             Order::Stamp(passport) => self.write(data::stamp(passport), now),
+            Order::DemandReplicas(demand) => self.min_replicas = demand.count,
             Order::Follow(address) => self.follow(node_at(address), now),
             Order::Fence(_) => self.fence(Clients::Cut, now),
         }

@@ -278,6 +278,7 @@ impl World {
         let to = node_at(&primary.address).expect("a node");
         if self.network.reaches(Path::Orders, from, to)
             && self.nodes[to].server.accepts_writes(self.now)
+            && self.has_replicas_enough(to)
         {
             let others =
                 (0..self.nodes.len()).any(|other| other != to && self.nodes[other].server.primary);

@@ -1,0 +1,250 @@
+//! Asks and is asked: sockets only, no policy.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    future::pending,
+    net::{SocketAddr, TcpListener as StdListener},
+    sync::Arc,
+    time::Duration,
+};
+
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
+    task::JoinSet,
+    time::{sleep, timeout},
+};
+
+use crate::{
+    Error,
+    frame::Fault,
+    lease::{
+        core::Event,
+        failsafe::{
+            Ask, Failsafe, Refusal, Verdict,
+            wire::{Question, Reply, read_question, read_reply, write},
+        },
+    },
+};
+
+/// So many questions are answered at a time; further ones wait to be accepted.
+const MAX_QUESTIONS: usize = 64;
+
+/// Who has not asked and been answered by then is closed.
+const QUESTION_TIMEOUT: Duration = Duration::from_secs(1);
+
+/// After a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// What has come.
+#[derive(Debug)]
+pub(crate) enum Mail {
+    /// A fact that needs no answer.
+    Event(Event),
+    /// A leader asks.
+    Asked(Ask, oneshot::Sender<Verdict>),
+}
+
+/// The peer port of one member, and its ways to those of the others.
+pub(crate) struct Post {
+    /// Who is asked and answers, as both ends have to say it.
+    me: Arc<Me>,
+    members: watch::Receiver<BTreeMap<String, (String, u16)>>,
+    /// The list has changed, or was never told.
+    news: bool,
+    /// A member that has not answered by then is not asked any more.
+    patience: Duration,
+    listener: TcpListener,
+    room: Arc<Semaphore>,
+    /// Questions and answers under way; the number of the round and the member that confirms.
+    tasks: JoinSet<Option<(u64, String)>>,
+    asking: mpsc::Sender<(Ask, oneshot::Sender<Verdict>)>,
+    asked: mpsc::Receiver<(Ask, oneshot::Sender<Verdict>)>,
+}
+
+struct Me {
+    group: String,
+    member: String,
+}
+
+/// Listens where the others ask.
+pub(crate) fn listen(address: SocketAddr) -> Result<StdListener, Error> {
+    StdListener::bind(address).map_err(|source| Error::Listen {
+        address: address.to_string(),
+        source,
+    })
+}
+
+impl Post {
+    /// `patience` is for each question that this member asks.
+    pub(crate) fn open(
+        listener: &StdListener,
+        failsafe: &Failsafe,
+        (group, member): (String, String),
+        patience: Duration,
+    ) -> Result<Self, Error> {
+        let convert = || {
+            // One that stays open for a second run.
+            let listener = listener.try_clone()?;
+            listener.set_nonblocking(true)?;
+            TcpListener::from_std(listener)
+        };
+        let listener = convert().map_err(|source| Error::Listen {
+            address: failsafe.listen.to_string(),
+            source,
+        })?;
+        let (asking, asked) = mpsc::channel(MAX_QUESTIONS);
+        Ok(Self {
+            me: Arc::new(Me { group, member }),
+            members: failsafe.members.clone(),
+            news: true,
+            patience,
+            listener,
+            room: Arc::new(Semaphore::new(MAX_QUESTIONS)),
+            tasks: JoinSet::new(),
+            asking,
+            asked,
+        })
+    }
+
+    /// Asks these members. Those of whom no address is known cannot confirm.
+    pub(crate) fn ask(&mut self, round: u64, ask: &Ask, members: BTreeSet<String>) {
+        for member in members {
+            let Some(address) = self.members.borrow().get(&member).cloned() else {
+                tracing::debug!(member, "cannot be asked: its address is not known");
+                continue;
+            };
+            let question = Question {
+                group: self.me.group.clone(),
+                member: member.clone(),
+                ask: ask.clone(),
+            };
+            let patience = self.patience;
+            self.tasks.spawn(async move {
+                match timeout(patience, exchange(address, &question)).await {
+                    Ok(Ok(Verdict::Confirmed)) => return Some((round, member)),
+                    Ok(Ok(Verdict::Refused(why))) => {
+                        tracing::info!(member, "does not confirm this leader: {why}");
+                    }
+                    Ok(Err(fault)) => {
+                        let cause = std::error::Error::source(&fault);
+                        tracing::debug!(member, cause, "cannot be asked: {fault}");
+                    }
+                    Err(_) => tracing::debug!(member, "does not answer in time"),
+                }
+                None
+            });
+        }
+    }
+
+    /// What comes next.
+    ///
+    /// # Cancel safety
+    ///
+    /// Nothing is lost.
+    pub(crate) async fn next(&mut self) -> Mail {
+        loop {
+            if std::mem::take(&mut self.news) {
+                let names = self.members.borrow_and_update().keys().cloned().collect();
+                return Mail::Event(Event::Members(names));
+            }
+            tokio::select! {
+                Some((ask, answer)) = self.asked.recv() => return Mail::Asked(ask, answer),
+                Some(ended) = self.tasks.join_next() => {
+                    let confirmed = ended.unwrap_or_else(|error| panic!("a question ends: {error}"));
+                    if let Some((round, member)) = confirmed {
+                        return Mail::Event(Event::Confirmed(round, member));
+                    }
+                }
+                () = changed(&mut self.members) => self.news = true,
+                (stream, permit) = next_connection(&self.listener, &self.room) => {
+                    let (me, asking) = (Arc::clone(&self.me), self.asking.clone());
+                    self.tasks.spawn(async move {
+                        match timeout(QUESTION_TIMEOUT, answer(stream, &me, asking)).await {
+                            Ok(Ok(())) => {}
+                            Ok(Err(fault)) => tracing::debug!("a question is not answered: {fault}"),
+                            Err(_) => tracing::debug!("a question takes too long"),
+                        }
+                        drop(permit);
+                        None
+                    });
+                }
+            }
+        }
+    }
+}
+
+/// Asks one member and hears its answer.
+async fn exchange((host, port): (String, u16), question: &Question) -> Result<Verdict, Fault> {
+    let mut stream = TcpStream::connect((host.as_str(), port)).await?;
+    stream.set_nodelay(true)?;
+    write(&mut stream, question).await?;
+    let reply: Reply = read_reply(&mut stream).await?;
+    if reply.group != question.group {
+        return Ok(Verdict::Refused(Refusal::Group));
+    }
+    if reply.member != question.member {
+        return Ok(Verdict::Refused(Refusal::Member));
+    }
+    Ok(reply.verdict)
+}
+
+/// Hears a question and answers it.
+async fn answer(
+    mut stream: TcpStream,
+    me: &Me,
+    asking: mpsc::Sender<(Ask, oneshot::Sender<Verdict>)>,
+) -> Result<(), Fault> {
+    stream.set_nodelay(true)?;
+    let question = read_question(&mut stream).await?;
+    let verdict = if question.group != me.group {
+        Verdict::Refused(Refusal::Group)
+    } else if question.member != me.member {
+        Verdict::Refused(Refusal::Member)
+    } else {
+        let (answering, answered) = oneshot::channel();
+        if asking.send((question.ask, answering)).await.is_err() {
+            return Ok(());
+        }
+        match answered.await {
+            Ok(verdict) => verdict,
+            // The election has ended.
+            Err(_) => return Ok(()),
+        }
+    };
+    let reply = Reply {
+        group: me.group.clone(),
+        member: me.member.clone(),
+        verdict,
+    };
+    write(&mut stream, &reply).await
+}
+
+/// Without its sender, the last list stays.
+async fn changed(members: &mut watch::Receiver<BTreeMap<String, (String, u16)>>) {
+    if members.changed().await.is_err() {
+        pending::<()>().await;
+    }
+}
+
+/// The next one that asks, when there is room for it.
+///
+/// # Cancel safety
+///
+/// A connection is accepted or left waiting, never lost.
+async fn next_connection(
+    listener: &TcpListener,
+    room: &Arc<Semaphore>,
+) -> (TcpStream, OwnedSemaphorePermit) {
+    let permit = Arc::clone(room).acquire_owned().await;
+    let permit = permit.expect("the semaphore is never closed");
+    loop {
+        match listener.accept().await {
+            Ok((stream, _)) => return (stream, permit),
+            Err(error) => {
+                tracing::warn!(%error, "cannot accept a question of another member");
+                sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
