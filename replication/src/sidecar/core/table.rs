@@ -68,7 +68,7 @@ impl Table {
 
     fn b_says(&mut self, answer: Result<Inspection, String>) -> Vec<Action> {
         let answer = answer.map(|said| Inspection {
-            run_id: "that of b".into(),
+            run_id: format!("{} of b", said.run_id),
             ..said
         });
         self.at_b_is_said(answer)
