@@ -5,5 +5,4 @@ mod datasets;
 mod faults;
 mod flags;
 mod names;
-mod restarts;
 mod scene;
