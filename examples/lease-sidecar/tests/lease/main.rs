@@ -5,4 +5,7 @@ mod datasets;
 mod faults;
 mod flags;
 mod names;
+mod permissions;
+mod readiness;
 mod scene;
+mod telling;
