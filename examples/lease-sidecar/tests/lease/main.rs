@@ -4,6 +4,7 @@ mod cluster;
 mod datasets;
 mod faults;
 mod flags;
+mod names;
 mod pauses;
 mod permissions;
 mod readiness;
