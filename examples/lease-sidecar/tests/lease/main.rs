@@ -4,4 +4,5 @@ mod cluster;
 mod datasets;
 mod faults;
 mod flags;
+mod replicas;
 mod scene;
