@@ -62,7 +62,7 @@ pub use status::LeaseStatus;
 ///
 /// What it does not promise:
 /// - **An API server that is away for `renew_deadline` ends the leader's spell.** Nobody leads until
-///   it is back.
+///   it is back. With [failsafe](#failsafe) that is so only if a member does not confirm the leader.
 /// - Whoever may write the Lease can break it: by erasing the holder together with the annotation that
 ///   repeats it, by deleting *and remaking* it, or by lowering the term by hand.
 /// - Other programs that hold the same Lease (client-go's, for example) are respected as client-go
@@ -88,6 +88,48 @@ pub use status::LeaseStatus;
 /// Lease that was never held nobody held it last: paused, it is not taken. A pause ends with the Lease
 /// when that is deleted. Other programs that hold the same Lease know of no pauses.
 ///
+/// # Failsafe
+///
+/// With [`LeaseConfig::failsafe`] a leader whose renewals fail asks all members, once per
+/// `retry_period`, over a port of their own. Who confirms promises not to take the Lease from anybody
+/// for the leader's `lease_duration`, by its own clock. **When all have confirmed one round of
+/// questions, the leader leads until that round began, plus `renew_deadline`**, as after an
+/// acknowledged renewal. One member that is silent or refuses, and nothing is prolonged. The leader
+/// goes on renewing meanwhile; when the API acknowledges again, nobody is asked any more. When the
+/// API shows another holder, it leads no more, as ever.
+///
+/// Who has to be asked stands in the Lease: the annotation `bellwether.dev/failsafe` has the names
+/// of all members that the leader's discovery knew when it renewed. While nobody else is known, there
+/// is none, and no failsafe. As long as the Lease has a holder, **who is not in that list never takes
+/// it**, however long it was not renewed, since such a member cannot know whether the others still
+/// confirm the holder. A write that was not answered may have been done: the members that it listed
+/// are asked, too. A released Lease has no list.
+///
+/// The same times that make an unrenewed Lease safe to take make this safe: a promise lasts as long
+/// as a Lease, and counts from the question, which is asked after the round began. A promise dies
+/// with its process. That is safe, because a new process has to see the Lease unchanged for as long
+/// before it takes it, and an empty one that somebody made just as long. In addition to what stands
+/// under [Safety](#safety) it takes that
+/// - **no two processes with the name of one member live at the same time**: only one of them is
+///   asked. A `StatefulSet` keeps to that, unless a pod is deleted by force while its node cannot be
+///   reached;
+/// - no other program takes the Lease: client-go knows of no lists;
+/// - **nobody deletes the Lease, or the list, while a leader that cannot reach the API is confirmed**:
+///   who is not listed takes it then after `lease_duration`.
+///
+/// That last one is how people get out, when all who are listed are gone for good and nobody else
+/// takes the Lease: make sure that they are, then `kubectl annotate lease NAME
+/// bellwether.dev/failsafe-`.
+///
+/// What it costs: a leader that dies while members are being asked is replaced up to
+/// `renew_deadline` later than without, since they have promised something meanwhile. With a member
+/// that is gone, and listed until discovery says so, there is no failsafe.
+///
+/// The port is **not authenticated**. Who can reach it can bind members by questions in a leader's
+/// name, so that nobody takes the Lease over, and who can answer in the place of all members can make
+/// a leader believe that it is confirmed. It belongs behind a `NetworkPolicy` that admits the group's
+/// pods only.
+///
 /// # Compared
 ///
 /// What others do was read in their sources: client-go at commit 32ce75a of 2026-07-24,
@@ -101,7 +143,7 @@ pub use status::LeaseStatus;
 /// | another's lease expires by | what was observed | what was observed | the other's wall clock | the other's wall clock | the other's wall clock | what was observed |
 /// | the end of one's own lease is told | with every renewal, as an instant | no: the context ends, then a callback | no: the Lease is handed out | no | with every renewal, by wall clock | no |
 /// | one's own lease is counted from | the request | the answer | - | the request | the request | the answer |
-/// | an API that is away ends a leader's spell | at `renew_deadline` | 12 s after an answer; up to 22 s with `ReleaseOnCancel` | its call fails, the rest is up to the caller | **not before it answers again** | at the expiry told; **its task ends, nobody renews** | at the first renewal that fails |
+/// | an API that is away ends a leader's spell | at `renew_deadline`, unless all members confirm it | 12 s after an answer; up to 22 s with `ReleaseOnCancel` | its call fails, the rest is up to the caller | **not before it answers again** | at the expiry told; **its task ends, nobody renews** | at the first renewal that fails |
 /// | a deleted Lease under a living leader | waited out | taken at the next try | taken at the next call | **never made anew, the leader goes on** | **never made anew, all tasks end** | taken at once, the last writer wins |
 /// | fencing number | grows with each spell, over deletion | transitions, lost on deletion | transitions, two racers get the same | transitions, in a second write | transitions, not told | transitions, back to 1 after a release |
 /// | after a clean exit, taken over | at once, by watch | within 4.4 s, if `ReleaseOnCancel` | after 1 s, at the next call | **after expiry** | **after expiry** | **after expiry**: nothing is released |

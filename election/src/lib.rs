@@ -8,7 +8,7 @@
 //! | backend | needs | guarantees |
 //! |---|---|---|
 //! | [`Timestamp`] | TCP between the members | one leader while the network is whole; **no quorum**: each side of a cut may have a leader |
-//! | `Lease` (feature `kube`) | the Kubernetes API | one leader at any instant, whatever the network does; nobody leads while the API is away |
+//! | `Lease` (feature `kube`) | the Kubernetes API | one leader at any instant, whatever the network does; nobody leads while the API is away, unless all members confirm the leader |
 //!
 //! All backends share this:
 //! - **Act as leader only before [`Leading::until`](Leadership::Leading).** Check it before each

@@ -280,6 +280,7 @@ impl Core {
     pub(crate) fn step(&mut self, now: Now, event: Event) -> Vec<Action> {
         // First: what comes after the end of a spell does not prolong it.
         self.end_spell_in_time(now.at);
+        self.end_promise_in_time(now.at);
         let mut actions: Vec<Action> = self.absorb(now.at, event).into_iter().collect();
         self.end_spell_in_time(now.at);
         let leadership = self.leadership(now);
@@ -350,8 +351,9 @@ impl Core {
         }
         let held = self.held_by_other(now);
         let promised = self.promised(now.at);
-        // What was promised last may be of a later leader than what is known of the Lease.
-        if let Some(promise) = promised.filter(|it| held.is_none_or(|(_, term)| term < it.term)) {
+        // Who asked may lead by a later state of the Lease than is known, or by an earlier one.
+        let latest = promised.filter(|promise| promise.term == self.highest);
+        if let Some(promise) = latest.filter(|it| held.is_none_or(|(_, term)| term < it.term)) {
             return Leadership::Following {
                 leader: promise.leader.clone(),
                 card: promise.card.clone(),
@@ -379,7 +381,8 @@ impl Core {
             .is_some_and(|holder| *holder != self.me);
         let lasts = now.at < self.expiry(now, record) || !self.is_told(record);
         // Others' programs know no terms.
-        (other && lasts).then(|| (&**record, record.term.unwrap_or(self.highest)))
+        let term = record.term.unwrap_or(self.highest);
+        (other && lasts && !self.is_outlived(term)).then_some((&**record, term))
     }
 
     /// From when on a Lease that somebody else holds may be taken: once this member has seen it

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
-use crate::{MAX_CARD, NodeId, Term};
+use crate::{MAX_CARD, NodeId, Term, lease::record::TERM_LIMIT};
 pub(crate) use post::{Mail, Post, listen};
 
 /// Whom to ask, and where to be asked, when the API does not answer: for
@@ -91,6 +91,8 @@ impl Ask {
         (1..=255).contains(&name.len())
             && !name.chars().any(char::is_control)
             && self.card.len() <= MAX_CARD
+            // Who confirms it counts on from there.
+            && self.term.0 < TERM_LIMIT / 2
             && self.promise <= crate::lease::config::MAX_TIME
     }
 }

@@ -12,7 +12,7 @@ use crate::{NodeId, Term};
 pub(crate) type Wall = i64;
 
 /// Terms from here on are no terms: somebody wrote nonsense, and counting on would overflow.
-const TERM_LIMIT: u64 = 1 << 62;
+pub(crate) const TERM_LIMIT: u64 = 1 << 62;
 
 /// Times from here on, some 3,000 years ahead, are no times: counting on would leave the calendar.
 pub(crate) const WALL_LIMIT: Wall = 100_000_000_000_000_000;

@@ -7,7 +7,9 @@ mod floods;
 mod foreign;
 mod judge;
 mod node;
+mod outages;
 mod pauses;
+mod peers;
 mod queue;
 mod scenes;
 mod server;
@@ -30,6 +32,8 @@ const CALM_FOR: Micros = 2000 * MS;
 struct Report {
     steps: u64,
     spells: u64,
+    /// Rounds of questions that all confirmed.
+    confirmed: u64,
     settled_after: Micros,
 }
 
@@ -98,6 +102,7 @@ fn live(seed: u64, flaw: Option<Flaw>) -> Report {
     Report {
         steps: world.steps,
         spells: world.judge.spells,
+        confirmed: 0,
         settled_after,
     }
 }

@@ -1,5 +1,6 @@
 //! The election by Lease, against the Kubernetes API of the testkit.
 
+mod failsafe;
 mod foreign;
 mod group;
 mod handover;

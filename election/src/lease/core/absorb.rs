@@ -110,6 +110,7 @@ impl Core {
         }
         let rumour = self.rumour.take();
         self.doubt = false;
+        self.renew_knowledge();
         if call.overtaken && self.is_older(&seen) {
             return false;
         }

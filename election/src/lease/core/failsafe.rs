@@ -41,6 +41,8 @@ pub(super) struct Failsafe {
     /// Who did not confirm the last round that is over.
     silent: BTreeSet<String>,
     pub(super) promise: Option<Promise>,
+    /// The term of a promise that is over, until the Lease has been looked at.
+    outlived: Option<Term>,
 }
 
 /// All are asked at once.
@@ -189,6 +191,7 @@ impl Core {
             self.writes.clear();
             self.doubt = true;
         }
+        self.highest = self.highest.max(ask.term);
         let until = now + ask.promise;
         let earlier = self.failsafe.promise.take();
         self.failsafe.promise = Some(Promise {
@@ -206,24 +209,47 @@ impl Core {
         if self.spell.is_some() {
             return Some(Refusal::Leads);
         }
-        let promised = self.failsafe.promise.as_ref();
-        let promised = promised.map_or(Term::default(), |promise| promise.term);
-        let highest = self.highest.max(promised);
-        if ask.term < highest {
-            return Some(Refusal::Superseded(highest));
+        let superseded = Some(Refusal::Superseded(self.highest));
+        if ask.term < self.highest {
+            return superseded;
         }
         let known = self
             .record()
             .filter(|record| record.term == Some(ask.term))?;
         let other = (known.holder.as_ref()).is_some_and(|holder| *holder != identity(&ask.leader));
         if other || known.is_released() {
-            return Some(Refusal::Superseded(highest));
+            return superseded;
         }
         let taking = |sent: Instant| now < sent + self.timing.renew_deadline;
         let mut begun = self.writes.iter().filter(|write| write.begins);
         begun
             .any(|write| taking(write.sent))
             .then_some(Refusal::Takes)
+    }
+
+    /// After a promise, what is known of the Lease may be older than that: then it is looked at.
+    pub(super) fn end_promise_in_time(&mut self, now: Instant) {
+        let promise = &mut self.failsafe.promise;
+        let Some(over) = promise.take_if(|promise| now >= promise.until) else {
+            return;
+        };
+        if self
+            .record()
+            .is_none_or(|record| record.term < Some(over.term))
+        {
+            self.failsafe.outlived = Some(over.term);
+            self.doubt = true;
+        }
+    }
+
+    /// The Lease has been looked at.
+    pub(super) fn renew_knowledge(&mut self) {
+        self.failsafe.outlived = None;
+    }
+
+    /// Whether a leader of this term was followed by one whose end this member has seen.
+    pub(super) fn is_outlived(&self, term: Term) -> bool {
+        self.failsafe.outlived.is_some_and(|over| term < over)
     }
 
     /// The promise that binds this member.

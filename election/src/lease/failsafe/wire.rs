@@ -59,7 +59,10 @@ mod tests {
     use uuid::Uuid;
 
     use super::*;
-    use crate::{MAX_CARD, NodeId, Term, lease::config::MAX_TIME};
+    use crate::{
+        MAX_CARD, NodeId, Term,
+        lease::{config::MAX_TIME, record::TERM_LIMIT},
+    };
 
     /// The longest question that an honest member asks.
     fn longest() -> Question {
@@ -71,7 +74,7 @@ mod tests {
                     member: "l".repeat(255),
                     incarnation: Uuid::max(),
                 },
-                term: Term(u64::MAX),
+                term: Term(TERM_LIMIT / 2 - 1),
                 card: vec![1; MAX_CARD].into(),
                 promise: MAX_TIME,
             },
@@ -97,7 +100,8 @@ mod tests {
 
     #[tokio::test]
     async fn what_no_honest_member_asks_is_garbage() {
-        let changes: [fn(&mut Ask); 4] = [
+        let changes: [fn(&mut Ask); 5] = [
+            |ask| ask.term = Term(TERM_LIMIT / 2),
             |ask| ask.promise = MAX_TIME + Duration::from_millis(1),
             |ask| ask.card = vec![1; MAX_CARD + 1].into(),
             |ask| ask.leader.member.clear(),

@@ -132,7 +132,7 @@ impl World {
     fn route(&mut self, request: Request) {
         let (there, back) = (self.transit(), self.transit());
         let fails = |of: u32, rng: &mut fastrand::Rng| rng.u32(0..1000) < of;
-        if self.faults.away {
+        if self.faults.away || self.nodes[request.n].cut {
             // A part of it waits somewhere.
             if fails(100, &mut self.rng) {
                 let there = self.rng.u64(0..LATE);

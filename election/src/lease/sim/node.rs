@@ -1,9 +1,9 @@
 //! One member of a simulated world: its core behind a real seat, its application, and what must
 //! hold of it alone.
 
-use std::time::Instant;
+use std::{collections::BTreeSet, time::Instant};
 
-use super::{clock::Clock, queue::Reach, watch::Stream, world::Micros};
+use super::{clock::Clock, peers::Round, queue::Reach, watch::Stream, world::Micros};
 use crate::{
     Leadership, NodeId, Participant, Rank, Seat, Term,
     lease::core::{Action, Core, Event, Now},
@@ -27,6 +27,10 @@ pub(super) struct Node {
     pub(super) slow_to_speak: Micros,
     /// Whether it may watch.
     pub(super) watches: bool,
+    /// Nothing of it reaches the API.
+    pub(super) cut: bool,
+    /// Whom its discovery knows.
+    pub(super) roster: BTreeSet<usize>,
     /// Calls and writes that it has sent, and the ticks of the present second.
     pub(super) calls: u64,
     pub(super) writes: u64,
@@ -45,8 +49,11 @@ pub(super) struct Running {
     pub(super) leadership: Leadership,
     /// The highest term that it has published.
     published: Term,
-    /// When it sent the latest of its writes that was done.
+    /// When it sent the latest of its writes that was done, or began the latest round of questions
+    /// that all confirmed.
     pub(super) renewed: Option<Instant>,
+    /// The present round of questions.
+    pub(super) round: Option<Round>,
 }
 
 impl Node {
@@ -60,6 +67,8 @@ impl Node {
             stands: true,
             slow_to_speak: 0,
             watches: true,
+            cut: false,
+            roster: BTreeSet::new(),
             calls: 0,
             writes: 0,
             ticks: (0, 0),
@@ -82,6 +91,7 @@ impl Node {
             leadership: Leadership::Vacant,
             published: Term::default(),
             renewed: None,
+            round: None,
         });
     }
 

@@ -8,6 +8,7 @@ use std::{
 use super::{
     calls::{Reply, Request},
     node::CallId,
+    peers::Question,
     world::Micros,
 };
 use crate::lease::core::{Event, Failure, Seen};
@@ -26,6 +27,8 @@ pub(super) enum What {
     Resume(usize, u64),
     /// The other program's turn.
     Foreign,
+    /// A member's question arrives at another.
+    Ask(usize, Question),
 }
 
 pub(super) enum Reach {
@@ -33,6 +36,9 @@ pub(super) enum Reach {
     Answered(CallId, Result<Seen, Failure>),
     TimedOut(CallId),
     Watched(u64, Event),
+    Asked(Question),
+    /// A member confirms a round.
+    Confirmed(u64, String),
 }
 
 #[derive(Default)]
@@ -50,6 +56,11 @@ impl Queue {
             return None;
         }
         self.0.pop().map(|Reverse(next)| (next.at, *next.what))
+    }
+
+    /// Some of that does not happen.
+    pub(super) fn forget(&mut self, what: impl Fn(&What) -> bool) {
+        self.0.retain(|Reverse(next)| !what(&next.what));
     }
 
     /// Takes the calls out that have not arrived, in their order.

@@ -3,7 +3,7 @@ use std::{
     time::Instant,
 };
 
-use super::{floods, live, pauses, scenes, world::MS};
+use super::{Report, floods, live, outages, pauses, scenes, world::MS};
 use crate::lease::Flaw;
 
 /// What is lived through for a seed, with a flaw or without.
@@ -12,20 +12,34 @@ type Scene = fn(u64, Option<Flaw>);
 /// Worlds of the main test.
 const WORLDS: u64 = 1000;
 
+/// Worlds with failsafe.
+const OUTAGES: u64 = 1000;
+
 #[test]
 fn worlds_keep_what_is_promised() {
+    tour(WORLDS, |seed| live(seed, None));
+}
+
+#[test]
+fn worlds_with_failsafe_keep_what_is_promised() {
+    tour(OUTAGES, |seed| outages::outlive(seed, None));
+}
+
+/// Lives through the worlds and prints what they had to show.
+fn tour(worlds: u64, world: impl Fn(u64) -> Report + Sync) {
     let since = Instant::now();
     let count = std::env::var("BELLWETHER_SEEDS").ok();
-    let count = count.map_or(WORLDS, |count| {
+    let count = count.map_or(worlds, |count| {
         count.parse().expect("BELLWETHER_SEEDS is a number")
     });
-    let reports = each(count, |seed| live(seed, None));
+    let reports = each(count, world);
     let steps: u64 = reports.iter().map(|report| report.steps).sum();
     let spells: u64 = reports.iter().map(|report| report.spells).sum();
     let settled = || reports.iter().map(|report| report.settled_after / MS);
     let worst = settled().zip(0..).max().expect("there are worlds");
+    let confirmed: u64 = reports.iter().map(|report| report.confirmed).sum();
     println!(
-        "{} worlds, {steps} steps, {spells} spells in {:?}; settled after {} ms on average, {} ms at worst (world {})",
+        "{} worlds, {steps} steps, {spells} spells, {confirmed} confirmed rounds in {:?}; settled after {} ms on average, {} ms at worst (world {})",
         reports.len(),
         since.elapsed(),
         settled().sum::<u64>() / reports.len() as u64,
@@ -40,15 +54,30 @@ fn planted_bugs_are_caught() {
     let world: Scene = |seed, flaw| {
         live(seed, flaw);
     };
+    let outage: Scene = |seed, flaw| {
+        outages::outlive(seed, flaw);
+    };
     let plants: &[(Flaw, Scene)] = &[
+        (
+            Flaw::AsksWhomItReadOf,
+            outages::whoever_may_be_listed_is_asked,
+        ),
+        (
+            Flaw::AsksWhomItWrote,
+            outages::whoever_may_be_listed_is_asked,
+        ),
         (Flaw::BelievesOldNews, world),
         (Flaw::CampaignsUnasked, world),
         (Flaw::CountsFromTheAnswer, world),
+        (Flaw::CountsFromTheConfirmation, outage),
         (Flaw::CreatesAsHolder, scenes::a_late_creation_names_nobody),
         (Flaw::CreatesAtOnce, world),
         (Flaw::ForgetsDeletedTerms, world),
+        (Flaw::ForgetsPromises, outage),
         (Flaw::ForgetsWhoHeld, pauses::a_paused_leader_hands_over),
+        (Flaw::ForgivesTheSilent, outage),
         (Flaw::IgnoresPauses, world),
+        (Flaw::IgnoresPromises, outage),
         (Flaw::IgnoresRemaking, world),
         (Flaw::IgnoresSuccessors, scenes::the_successor_comes_next),
         (Flaw::KeepsTheTerm, world),
@@ -59,12 +88,14 @@ fn planted_bugs_are_caught() {
         (Flaw::LeadsOnAfterResignation, world),
         (Flaw::LeadsOnLateAnswers, world),
         (Flaw::LosesPauses, world),
+        (Flaw::MixesRounds, outage),
         (Flaw::NeverRewatches, scenes::a_silent_watch_is_replaced),
         (Flaw::ReleasesWithoutVersion, world),
         (Flaw::RenewsUnchecked, world),
         (Flaw::RetriesAtOnce, floods::nobody_floods_the_api),
         (Flaw::StampsByTheClock, world),
         (Flaw::TakesPausesForLife, pauses::a_paused_group_waits),
+        (Flaw::TakesUnlisted, outage),
         (Flaw::TakesWhatNamesIt, world),
         (Flaw::TrustsOtherClocks, world),
         (Flaw::WritesWithoutVersion, world),
@@ -137,6 +168,14 @@ scenes! { scenes:
     others_programs_are_followed
     the_first_one_waits
     the_successor_comes_next
+}
+
+scenes! { outages:
+    a_leader_hands_over_after_an_outage
+    an_outage_interrupts_nobody
+    one_silent_member_ends_it
+    who_is_not_listed_waits
+    whoever_may_be_listed_is_asked
 }
 
 scenes! { pauses:

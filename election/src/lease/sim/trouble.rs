@@ -31,7 +31,7 @@ pub(super) fn trouble(world: &mut World, weather: Weather) {
 }
 
 /// A process ends, begins, or stops for a while.
-fn process(world: &mut World, n: usize) {
+pub(super) fn process(world: &mut World, n: usize) {
     let running = world.nodes[n].is_running();
     match world.rng.u8(0..6) {
         _ if !running => world.start(n),
@@ -51,7 +51,7 @@ fn process(world: &mut World, n: usize) {
     }
 }
 
-fn application(world: &mut World, n: usize) {
+pub(super) fn application(world: &mut World, n: usize) {
     if world.nodes[n].stopped || !world.nodes[n].takes_part() {
         return;
     }

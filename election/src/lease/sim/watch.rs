@@ -26,8 +26,8 @@ pub(super) struct Stream {
 impl World {
     /// Attempts to open a watch, in place of the one that was.
     pub(super) fn open_watch(&mut self, n: usize) {
-        let fails =
-            self.faults.away || self.faults.no_watch || self.rng.u32(0..1000) < self.faults.lost;
+        let away = self.faults.away || self.nodes[n].cut;
+        let fails = away || self.faults.no_watch || self.rng.u32(0..1000) < self.faults.lost;
         let transit = self.transit();
         let retry_period = self.retry_period();
         self.serial += 1;

@@ -12,6 +12,7 @@ use super::{
     judge::Judge,
     node::{CallId, Node, Running},
     pauses::Pauses,
+    peers::Peers,
     queue::{Queue, Reach, What},
     server::Server,
 };
@@ -49,8 +50,9 @@ pub(super) struct World {
     pub(super) speak_within: Micros,
     /// Until when the last one is told to wait by a refusal.
     pub(super) told_to_wait: Micros,
+    pub(super) peers: Peers,
     flaw: Option<Flaw>,
-    queue: Queue,
+    pub(super) queue: Queue,
     pub(super) serial: u64,
     pub(super) steps: u64,
     /// Tells what happens, when one world is replayed.
@@ -78,6 +80,7 @@ impl World {
             foreign: None,
             speak_within: 1500 * MS,
             told_to_wait: 0,
+            peers: Peers::new(),
             flaw,
             queue: Queue::default(),
             serial: 0,
@@ -131,6 +134,7 @@ impl World {
         let first = running.wished();
         self.open_watch(n);
         self.step(n, first);
+        self.tell_roster(n);
         let pause = self.pause();
         self.later(pause, What::Speak(n, self.nodes[n].life));
     }
@@ -215,6 +219,7 @@ impl World {
                 }
             }
             What::Foreign => self.foreign_turn(),
+            What::Ask(to, question) => self.question(to, question),
         }
     }
 
@@ -271,6 +276,8 @@ impl World {
             Reach::Answered(id, answer) => self.answered(n, id, answer),
             Reach::TimedOut(id) => self.answered(n, id, Err(Failure::Lost)),
             Reach::Watched(id, event) => self.watched(n, id, event),
+            Reach::Asked(question) => self.asked(n, question),
+            Reach::Confirmed(round, member) => self.confirmed(n, round, member),
         }
     }
 
@@ -310,7 +317,8 @@ impl World {
                     self.tell(n, &"begins another watch");
                     self.open_watch(n);
                 }
-                Action::Ask(..) | Action::Answer(_) => unreachable!("nobody knows the others"),
+                Action::Ask(round, ask, members) => self.ask(n, now, (round, ask), members),
+                Action::Answer(verdict) => self.answer_peer(n, verdict),
                 Action::Done => {
                     self.tell(n, &"is done");
                     self.crash(n);
