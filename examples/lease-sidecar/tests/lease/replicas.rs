@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use bellwether_testkit::until;
 
 use crate::scene::{PATIENCE, Setting, play};
@@ -80,10 +80,10 @@ fn an_abandoned_primary_is_written_to_only_while_it_has_a_replica() -> Result<()
         scene.pods[third].redis.command(&follow)?;
         let since = Instant::now();
         until(PATIENCE, "it refuses writes", || {
-            match scene.pods[old].redis.command(&write) {
-                Ok(_) => anyhow::bail!("it takes them"),
-                Err(error) => Ok(ensure!(format!("{error:#}").contains("NOREPLICAS"), error)),
-            }
+            let reply = scene.pods[old].redis.command(&write);
+            let error = reply.err().context("it takes them")?;
+            ensure!(format!("{error:#}").contains("NOREPLICAS"), error);
+            Ok(())
         })?;
         println!("refused after {:?}", since.elapsed());
         ensure!(scene.pods[old].role()?.is_primary(), "nobody fenced it");
