@@ -4,5 +4,8 @@ mod cluster;
 mod datasets;
 mod faults;
 mod flags;
+mod permissions;
+mod readiness;
 mod replicas;
 mod scene;
+mod telling;
