@@ -15,7 +15,7 @@ use std::{future::Future, sync::Arc};
 
 use anyhow::Context as _;
 use bellwether_discovery::{Announcer, Kubernetes};
-use bellwether_election::{Election as _, Lease, LeaseStatus, Participant, seat};
+use bellwether_election::{Election as _, Error, Lease, LeaseStatus, Participant, seat};
 use bellwether_hive::{
     Figures, Outside, bridge,
     cli::Misconfigured,
@@ -30,7 +30,7 @@ use tokio::sync::{mpsc, watch};
 use tracing::info;
 
 use leader::Front;
-use members::Roster;
+use members::{Peers, Roster};
 use report::Reporter;
 pub use settings::Settings;
 
@@ -45,7 +45,13 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     tokio::pin!(stop);
 
     let client = cluster::connect().await?;
-    let mut election = Lease::new(client.clone(), settings.election()).context(Misconfigured)?;
+    let (peers_in, peers) = watch::channel(Peers::new());
+    let election = Lease::new(client.clone(), settings.election(peers));
+    let mut election = election.map_err(|error| match error {
+        // What listens there may be about to end.
+        Error::Listen { .. } => anyhow::Error::from(error).context("--peer-listen"),
+        _ => anyhow::Error::from(error).context(Misconfigured),
+    })?;
     let discovery = Kubernetes::new(client.clone(), settings.discovery()).context(Misconfigured)?;
     let announcer = settings
         .announcer()
@@ -71,6 +77,9 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         .admin(reporter.reports(), requests, figures.clone(), &mut tasks)
         .await?;
     let ports = ports(&settings, &front, &readers)?;
+    if let Some(listen) = settings.peer_listen {
+        tasks.spawn(members::beside(roster.clone(), listen.port(), peers_in));
+    }
     cluster::check_services(&client, &settings).await?;
 
     tasks.spawn(members::follow(discovery, roster_in, problem_in));
