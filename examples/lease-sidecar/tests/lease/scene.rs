@@ -49,7 +49,7 @@ pub(crate) struct Pod {
 /// How pods are started.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setting {
-    /// More flags for every agent.
+    /// More flags for every agent, with `{ip}` for its own address.
     pub(crate) flags: Vec<String>,
     /// More arguments for every server.
     pub(crate) redis: Vec<String>,
@@ -157,7 +157,12 @@ impl Scene {
             .args(["--reach-by", "addresses", "--advertise", &ip.to_string()])
             .args(["--protected-mode", "no"])
             .args(["--admin-listen", &admin.to_string()])
-            .args(&setting.flags)
+            .args(
+                setting
+                    .flags
+                    .iter()
+                    .map(|flag| flag.replace("{ip}", &ip.to_string())),
+            )
             .env("KUBECONFIG", &kubeconfig)
             .env(
                 "RUST_LOG",
