@@ -10,7 +10,7 @@ mod object;
 mod pauser;
 mod record;
 mod shell;
-#[cfg(test)]
+#[cfg(any(test, feature = "simulation"))]
 mod sim;
 mod status;
 mod watch;
@@ -30,6 +30,8 @@ pub use failsafe::{Confirming, Failsafe};
 use flaw::Flaw;
 pub use pauser::Pauser;
 use shell::Shell;
+#[cfg(feature = "simulation")]
+pub use sim::{Flock, Plant};
 pub use status::LeaseStatus;
 
 /// An election by a Lease of the Kubernetes API.

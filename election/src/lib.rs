@@ -67,6 +67,8 @@
 //! # Features
 //!
 //! - `kube`: `Lease`, by the crate kube, whose types appear in the constructor of that backend only.
+//! - `simulation`: for simulations of what is built on this crate only, and hidden: it may change at any
+//!   time.
 
 mod error;
 mod frame;
@@ -84,6 +86,9 @@ pub use lead::Led;
 pub use leadership::{Leadership, NodeId, Rank, Term};
 #[cfg(feature = "kube")]
 pub use lease::{Confirming, Failsafe, Lease, LeaseConfig, LeaseStatus, Pauser};
+#[cfg(feature = "simulation")]
+#[doc(hidden)]
+pub use lease::{Flock, Plant};
 pub use seat::{Intent, MAX_CARD, MAX_RANK, Participant, Peer, Seat, seat};
 pub use timestamp::{Stats, Timestamp, TimestampConfig};
 

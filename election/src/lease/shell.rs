@@ -13,7 +13,7 @@ use tokio::{
 };
 
 use crate::{
-    Intent, Leadership, Peer, Seat,
+    Intent, Leadership, NodeId, Peer, Seat,
     lease::{
         api::{Answer, LeaseApi, Trouble},
         core::{Action, Core, Event, Failure, Now, Seen},
@@ -193,15 +193,7 @@ impl Shell {
     }
 
     fn publish(&self, leadership: Leadership) {
-        let mut peers = BTreeMap::new();
-        if let Leadership::Following { leader, card, .. } = &leadership {
-            let peer = Peer {
-                card: card.clone(),
-                leader: Some(leader.clone()),
-            };
-            peers.insert(leader.clone(), peer);
-        }
-        self.seat.publish_peers(peers);
+        self.seat.publish_peers(known_by(&leadership));
         self.seat.publish(leadership);
     }
 
@@ -278,6 +270,18 @@ impl Shell {
             true
         });
     }
+}
+
+/// The peers of whom a Lease tells: the leader.
+pub(crate) fn known_by(leadership: &Leadership) -> BTreeMap<NodeId, Peer> {
+    let Leadership::Following { leader, card, .. } = leadership else {
+        return BTreeMap::new();
+    };
+    let peer = Peer {
+        card: card.clone(),
+        leader: Some(leader.clone()),
+    };
+    BTreeMap::from([(leader.clone(), peer)])
 }
 
 fn report(before: &Confirming, now: &Confirming) {

@@ -6,7 +6,10 @@ use std::{collections::BTreeSet, time::Instant};
 use super::{clock::Clock, peers::Round, queue::Reach, watch::Stream, world::Micros};
 use crate::{
     Leadership, NodeId, Participant, Rank, Seat, Term,
-    lease::core::{Action, Core, Event, Now},
+    lease::{
+        core::{Action, Core, Event, Now},
+        shell::known_by,
+    },
     seat,
 };
 
@@ -15,6 +18,7 @@ use crate::{
 pub(super) struct CallId(pub(super) u64);
 
 pub(super) struct Node {
+    pub(super) name: String,
     pub(super) clock: Clock,
     /// Counts the lives of its process.
     pub(super) life: u64,
@@ -57,8 +61,9 @@ pub(super) struct Running {
 }
 
 impl Node {
-    pub(super) fn new(clock: Clock) -> Self {
+    pub(super) fn new(name: String, clock: Clock) -> Self {
         Self {
+            name,
             clock,
             life: 0,
             stopped: false,
@@ -139,15 +144,6 @@ impl Node {
             _ => false,
         }
     }
-
-    /// Whom it holds for the leader of which term.
-    pub(super) fn leader(&self) -> Option<(NodeId, Term)> {
-        match self.leadership()? {
-            Leadership::Vacant => None,
-            Leadership::Following { leader, term, .. } => Some((leader.clone(), *term)),
-            Leadership::Leading { term, .. } => Some((self.id()?, *term)),
-        }
-    }
 }
 
 impl Running {
@@ -213,6 +209,7 @@ impl Running {
         );
         self.published = self.published.max(term);
         self.leadership = next.clone();
+        self.seat.publish_peers(known_by(&next));
         self.seat.publish(next);
         begins
     }

@@ -1,12 +1,10 @@
 //! Worlds with failsafe, in which the API is away for some or for all most of the time.
 
 use super::{
-    Report, Weather,
     calls::{Faults, LATE, Refusal},
-    config, depart, faults, heal, rest,
+    live::{Report, application, config, depart, heal, process, rest, settle},
     scenes::{SOON, agree, leads_on, term},
-    settle,
-    trouble::{application, process},
+    weather::{Weather, faults},
     world::{MS, Micros, World},
 };
 use crate::lease::{Flaw, LeaseConfig, core::Failure};
@@ -299,4 +297,52 @@ pub(super) fn whoever_may_be_listed_is_asked(seed: u64, flaw: Option<Flaw>) {
     world.run_until(world.now + 20_000 * MS);
     let next = world.leader();
     assert!(next.is_some_and(|next| next != leader), "{next:?} leads");
+}
+
+impl World {
+    /// Something happens to what members know and hear of each other, or to one's way to the API.
+    pub(super) fn trouble_peers(&mut self, n: usize, varied: bool) {
+        let size = self.nodes.len();
+        match self.rng.u8(0..8) {
+            0 => {
+                self.faults.away = false;
+                self.nodes.iter_mut().for_each(|node| node.cut = false);
+                self.tell(0, &"the API is back for all");
+            }
+            1 => {
+                self.faults.away = true;
+                self.tell(0, &"the API is away");
+                (0..size).for_each(|n| self.cut_watch(n));
+            }
+            2 | 3 => {
+                self.nodes[n].cut = true;
+                self.tell(n, &"is cut off from the API");
+                self.cut_watch(n);
+            }
+            4 => {
+                let other = self.rng.usize(0..size);
+                let pair = (n.min(other), n.max(other));
+                if other != n && !self.peers.cut.remove(&pair) {
+                    self.peers.cut.insert(pair);
+                }
+                self.tell(0, &("who cannot reach whom", &self.peers.cut));
+            }
+            5 => {
+                self.peers.cut.clear();
+                self.peers.delay = [20, 100, 500, 1500][self.rng.usize(0..4)] * MS;
+                self.peers.lost = [0, 0, 0, 100][self.rng.usize(0..4)];
+                self.peers.late = [0, 0, 50, 200][self.rng.usize(0..4)];
+            }
+            _ if varied => {
+                let other = self.rng.usize(0..size);
+                let knows = !self.nodes[n].roster.remove(&other);
+                if knows {
+                    self.nodes[n].roster.insert(other);
+                }
+                self.tell(n, &(if knows { "knows" } else { "forgets" }, other));
+                self.tell_roster(n);
+            }
+            _ => {}
+        }
+    }
 }

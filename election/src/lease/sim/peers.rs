@@ -5,6 +5,7 @@ use std::{collections::BTreeSet, time::Instant};
 
 use super::{
     calls::LATE,
+    node::Node,
     queue::{Reach, What},
     world::{MS, Micros, World},
 };
@@ -88,7 +89,11 @@ impl World {
     /// A member hears whom discovery knows.
     pub(super) fn tell_roster(&mut self, n: usize) {
         if self.peers.on && self.nodes[n].is_running() && !self.nodes[n].stopped {
-            let names = self.nodes[n].roster.iter().map(|n| name(*n)).collect();
+            let names = self.nodes[n]
+                .roster
+                .iter()
+                .map(|n| self.nodes[*n].name.clone());
+            let names = names.collect();
             self.step(n, Event::Members(names));
         }
     }
@@ -115,7 +120,8 @@ impl World {
                 asker,
                 ask: ask.clone(),
             };
-            let to = number(&member);
+            let named = |node: &Node| node.name == member;
+            let to = self.nodes.iter().position(named).expect("all are known");
             if let Some(after) = self.way(n, to) {
                 self.later(after, What::Ask(to, question));
             }
@@ -157,7 +163,7 @@ impl World {
             return;
         }
         if let Some(after) = self.way(n, asker.n) {
-            let reach = Reach::Confirmed(asker.round, name(n));
+            let reach = Reach::Confirmed(asker.round, self.nodes[n].name.clone());
             self.later(after, What::Reach(asker.n, asker.life, reach));
         }
     }
@@ -176,62 +182,4 @@ impl World {
         }
         self.step(n, Event::Confirmed(round, member));
     }
-
-    /// Something happens to what members know and hear of each other, or to one's way to the API.
-    pub(super) fn trouble_peers(&mut self, n: usize, varied: bool) {
-        let size = self.nodes.len();
-        match self.rng.u8(0..8) {
-            0 => {
-                self.faults.away = false;
-                self.nodes.iter_mut().for_each(|node| node.cut = false);
-                self.tell(0, &"the API is back for all");
-            }
-            1 => {
-                self.faults.away = true;
-                self.tell(0, &"the API is away");
-                (0..size).for_each(|n| self.cut_watch(n));
-            }
-            2 | 3 => {
-                self.nodes[n].cut = true;
-                self.tell(n, &"is cut off from the API");
-                self.cut_watch(n);
-            }
-            4 => {
-                let other = self.rng.usize(0..size);
-                let pair = (n.min(other), n.max(other));
-                if other != n && !self.peers.cut.remove(&pair) {
-                    self.peers.cut.insert(pair);
-                }
-                self.tell(0, &("who cannot reach whom", &self.peers.cut));
-            }
-            5 => {
-                self.peers.cut.clear();
-                self.peers.delay = [20, 100, 500, 1500][self.rng.usize(0..4)] * MS;
-                self.peers.lost = [0, 0, 0, 100][self.rng.usize(0..4)];
-                self.peers.late = [0, 0, 50, 200][self.rng.usize(0..4)];
-            }
-            _ if varied => {
-                let other = self.rng.usize(0..size);
-                let knows = !self.nodes[n].roster.remove(&other);
-                if knows {
-                    self.nodes[n].roster.insert(other);
-                }
-                self.tell(n, &(if knows { "knows" } else { "forgets" }, other));
-                self.tell_roster(n);
-            }
-            _ => {}
-        }
-    }
-}
-
-/// The name of a member by its number.
-fn name(n: usize) -> String {
-    format!("m{n}")
-}
-
-fn number(name: &str) -> usize {
-    let number = name
-        .strip_prefix('m')
-        .and_then(|number| number.parse().ok());
-    number.expect("all are called so")
 }

@@ -27,6 +27,8 @@ pub(super) enum What {
     Resume(usize, u64),
     /// The other program's turn.
     Foreign,
+    /// Somebody deletes the Lease.
+    Deletion,
     /// A member's question arrives at another.
     Ask(usize, Question),
 }
@@ -63,7 +65,14 @@ impl Queue {
         self.0.retain(|Reverse(next)| !what(&next.what));
     }
 
-    /// Takes the calls out that have not arrived, in their order.
+    /// When that is.
+    #[cfg(feature = "simulation")]
+    pub(super) fn next_at(&self) -> Option<Micros> {
+        self.0.peek().map(|Reverse(next)| next.at)
+    }
+
+    /// Takes the calls out that have not arrived, in their order. What people were about to do, they
+    /// leave.
     pub(super) fn take_calls(&mut self) -> Vec<(Request, Reply)> {
         let mut calls = Vec::new();
         // Sorted in reverse: the last one is the next.
@@ -74,6 +83,7 @@ impl Queue {
         {
             match *next.what {
                 What::Land(request, reply) => calls.push((request, reply)),
+                What::Deletion => {}
                 what => self.push(next.at, next.serial, what),
             }
         }

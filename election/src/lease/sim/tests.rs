@@ -3,7 +3,12 @@ use std::{
     time::Instant,
 };
 
-use super::{Report, floods, live, outages, pauses, scenes, world::MS};
+use super::{
+    floods,
+    live::{Report, live},
+    outages, paused, scenes,
+    world::MS,
+};
 use crate::lease::Flaw;
 
 /// What is lived through for a seed, with a flaw or without.
@@ -74,7 +79,7 @@ fn planted_bugs_are_caught() {
         (Flaw::CreatesAtOnce, world),
         (Flaw::ForgetsDeletedTerms, world),
         (Flaw::ForgetsPromises, outage),
-        (Flaw::ForgetsWhoHeld, pauses::a_paused_leader_hands_over),
+        (Flaw::ForgetsWhoHeld, paused::a_paused_leader_hands_over),
         (Flaw::ForgivesTheSilent, outage),
         (Flaw::IgnoresPauses, world),
         (Flaw::IgnoresPromises, outage),
@@ -94,7 +99,7 @@ fn planted_bugs_are_caught() {
         (Flaw::RenewsUnchecked, world),
         (Flaw::RetriesAtOnce, floods::nobody_floods_the_api),
         (Flaw::StampsByTheClock, world),
-        (Flaw::TakesPausesForLife, pauses::a_paused_group_waits),
+        (Flaw::TakesPausesForLife, paused::a_paused_group_waits),
         (Flaw::TakesUnlisted, outage),
         (Flaw::TakesWhatNamesIt, world),
         (Flaw::TrustsOtherClocks, world),
@@ -178,7 +183,7 @@ scenes! { outages:
     whoever_may_be_listed_is_asked
 }
 
-scenes! { pauses:
+scenes! { paused:
     a_leader_bears_pauses
     a_paused_group_waits
     a_paused_leader_hands_over

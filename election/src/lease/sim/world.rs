@@ -1,6 +1,6 @@
 //! A world: members with drifting clocks, and an API that is far away.
 
-use std::time::Duration;
+use std::{collections::BTreeSet, time::Duration};
 
 use fastrand::Rng;
 use uuid::Uuid;
@@ -17,7 +17,7 @@ use super::{
     server::Server,
 };
 use crate::{
-    Leadership, NodeId,
+    Leadership, NodeId, Participant,
     lease::{
         Flaw, LeaseConfig,
         config::Timing,
@@ -46,6 +46,8 @@ pub(super) struct World {
     pub(super) pauses: Pauses,
     /// Another program that holds the Lease at times.
     pub(super) foreign: Option<Foreign>,
+    /// Whose applications have something to hear; `None` where the world speaks for them.
+    pub(super) news: Option<BTreeSet<usize>>,
     /// Most applications answer within 30 ms, a few take up to this.
     pub(super) speak_within: Micros,
     /// Until when the last one is told to wait by a refusal.
@@ -64,7 +66,12 @@ impl World {
     pub(super) fn new(seed: u64, size: usize, config: &LeaseConfig, flaw: Option<Flaw>) -> Self {
         let mut rng = Rng::with_seed(seed);
         let nodes = (0..size)
-            .map(|_| Node::new(Clock::drifting(&mut rng, config.clock_drift)))
+            .map(|n| {
+                Node::new(
+                    format!("m{n}"),
+                    Clock::drifting(&mut rng, config.clock_drift),
+                )
+            })
             .collect();
         Self {
             rng,
@@ -78,6 +85,7 @@ impl World {
             judge: Judge::default(),
             pauses: Pauses::default(),
             foreign: None,
+            news: None,
             speak_within: 1500 * MS,
             told_to_wait: 0,
             peers: Peers::new(),
@@ -93,8 +101,10 @@ impl World {
         micros(self.timing.retry_period)
     }
 
-    pub(super) fn lease_duration(&self) -> Micros {
-        micros(self.timing.lease_duration)
+    /// When something happens next.
+    #[cfg(feature = "simulation")]
+    pub(super) fn next_at(&self) -> Option<Micros> {
+        self.queue.next_at()
     }
 
     /// Lets time pass until then.
@@ -122,7 +132,7 @@ impl World {
 
     pub(super) fn start(&mut self, n: usize) {
         let id = NodeId {
-            member: format!("m{n}"),
+            member: self.nodes[n].name.clone(),
             incarnation: Uuid::from_u128(self.rng.u128(..)),
         };
         self.tell(n, &"starts");
@@ -136,7 +146,15 @@ impl World {
         self.step(n, first);
         self.tell_roster(n);
         let pause = self.pause();
-        self.later(pause, What::Speak(n, self.nodes[n].life));
+        self.speak_later(n, pause);
+    }
+
+    /// The application says later whether it stands, unless it is none of this world's.
+    fn speak_later(&mut self, n: usize, after: Micros) {
+        if self.news.is_none() {
+            let life = self.nodes[n].life;
+            self.later(after, What::Speak(n, life));
+        }
     }
 
     pub(super) fn running(&mut self, n: usize) -> &mut Running {
@@ -159,14 +177,6 @@ impl World {
             .expect("only the living leave");
         running.participant = None;
         self.step(n, Event::Leave);
-    }
-
-    /// Stops a process for a while.
-    pub(super) fn stop(&mut self, n: usize, pause: Micros) {
-        self.tell(n, &format!("stops for {} ms", pause / MS));
-        let life = self.nodes[n].life;
-        self.nodes[n].stopped = true;
-        self.later(pause, What::Resume(n, life));
     }
 
     /// Ends a stop at once.
@@ -219,13 +229,13 @@ impl World {
                 }
             }
             What::Foreign => self.foreign_turn(),
+            What::Deletion => self.delete_lease(),
             What::Ask(to, question) => self.question(to, question),
         }
     }
 
     fn wake_up(&mut self, n: usize) {
         self.tell(n, &"goes on");
-        let life = self.nodes[n].life;
         self.nodes[n].stopped = false;
         let mut inbox = std::mem::take(&mut self.nodes[n].inbox);
         // The turn of a timer may come before or after what waits in the sockets.
@@ -238,7 +248,7 @@ impl World {
             self.reach(n, reach);
         }
         // Its application was stopped as well.
-        self.later(0, What::Speak(n, life));
+        self.speak_later(n, 0);
     }
 
     /// The application says whether it stands, in whatever vacancy there is.
@@ -263,6 +273,14 @@ impl World {
         if let Some(event) = wish {
             self.step(n, event);
             assert!(self.nodes[n].leads().is_none(), "m{n} leads on");
+        }
+    }
+
+    /// The application acts, and its member hears of it.
+    pub(super) fn wish(&mut self, n: usize, act: impl FnOnce(&Participant)) {
+        let running = self.nodes[n].running.as_mut();
+        if let Some(event) = running.and_then(|running| running.wish(act)) {
+            self.step(n, event);
         }
     }
 
@@ -352,10 +370,12 @@ impl World {
         let running = self.nodes[n].running.as_mut().expect("it publishes");
         let begins = running.publish(leadership.clone(), order);
         self.judge(n, leadership, begins);
+        if let Some(news) = &mut self.news {
+            news.insert(n);
+        }
         if *leadership == Leadership::Vacant {
             let pause = self.pause() + self.nodes[n].slow_to_speak;
-            let life = self.nodes[n].life;
-            self.later(pause, What::Speak(n, life));
+            self.speak_later(n, pause);
         }
     }
 
@@ -373,23 +393,9 @@ impl World {
     /// Prints news of a member, or of the world by the member's number.
     pub(super) fn tell(&self, n: usize, news: &dyn std::fmt::Debug) {
         if self.tells {
-            println!("{:6} ms m{n}: {news:?}", self.now / MS);
+            let (at, name) = (self.now as f64 / MS as f64, &self.nodes[n].name);
+            println!("{at:>9.3} lease of {name}: {news:?}");
         }
-    }
-
-    /// The one that leads and that all others follow.
-    pub(super) fn agreed(&self) -> Option<usize> {
-        let leader = self.leader()?;
-        let spell = self.nodes[leader].leader();
-        let running = || self.nodes.iter().filter(|node| node.is_running());
-        running()
-            .all(|node| node.leader() == spell)
-            .then_some(leader)
-    }
-
-    /// The one that acts as leader.
-    pub(super) fn leader(&self) -> Option<usize> {
-        (0..self.nodes.len()).find(|n| self.nodes[*n].acts_at(self.now))
     }
 }
 

@@ -1,0 +1,213 @@
+//! The user's state machine, as the library wants it: entries are applied, snapshots are taken and
+//! installed.
+
+use std::{
+    io,
+    sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard},
+};
+
+use futures_util::{FutureExt as _, Stream, StreamExt as _};
+use openraft::{
+    EntryPayload, OptionalSend, RaftSnapshotBuilder,
+    entry::RaftEntry as _,
+    storage::{EntryResponder, RaftStateMachine},
+};
+use tokio::sync::watch;
+
+use crate::{
+    StateMachine, View, codec,
+    parcel::{Pack, Parcel},
+    types::{self, Entry, LogId, Replies, SnapshotMeta, StoredMembership, Types},
+};
+
+pub(crate) type Snapshot = types::Snapshot<Parcel>;
+
+/// The user's state machine, shared by those who read it and the one who applies.
+#[derive(Debug)]
+pub(crate) struct Shared<M>(Arc<RwLock<M>>);
+
+impl<M> Clone for Shared<M> {
+    fn clone(&self) -> Self {
+        Self(Arc::clone(&self.0))
+    }
+}
+
+impl<M> Shared<M> {
+    pub(crate) fn new(machine: M) -> Self {
+        Self(Arc::new(RwLock::new(machine)))
+    }
+
+    /// `None` if the machine has panicked and may be halfway through a command.
+    pub(crate) fn read(&self) -> Option<RwLockReadGuard<'_, M>> {
+        self.0.read().ok()
+    }
+
+    fn write(&self) -> io::Result<RwLockWriteGuard<'_, M>> {
+        self.0
+            .write()
+            .map_err(|_| io::Error::other("the state machine has panicked"))
+    }
+}
+
+/// Applies entries to the user's state machine.
+#[derive(Debug)]
+pub(crate) struct Applier<M> {
+    machine: Shared<M>,
+    applied: Option<LogId>,
+    membership: StoredMembership,
+    latest: Latest,
+    /// How many bytes of entries were applied since a snapshot was begun.
+    since: watch::Sender<usize>,
+}
+
+/// The latest snapshot.
+#[derive(Clone, Debug, Default)]
+struct Latest(Arc<Mutex<Option<Snapshot>>>);
+
+impl<M: StateMachine> Applier<M> {
+    pub(crate) fn new(machine: Shared<M>, since: watch::Sender<usize>) -> Self {
+        Self {
+            machine,
+            applied: None,
+            membership: StoredMembership::default(),
+            latest: Latest::default(),
+            since,
+        }
+    }
+
+    /// Applies one entry; what the machine answers, if it is asked at all.
+    fn apply_one(&mut self, machine: &mut M, entry: &Entry) -> Replies {
+        self.applied = Some(entry.log_id);
+        match &entry.payload {
+            EntryPayload::Blank => Replies::default(),
+            EntryPayload::Normal(commands) => {
+                let mut replies = machine.apply(entry.index(), commands);
+                replies.resize_with(commands.len(), Default::default);
+                Replies(replies)
+            }
+            EntryPayload::Membership(membership) => {
+                self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                Replies::default()
+            }
+        }
+    }
+
+    fn meta(&self) -> SnapshotMeta {
+        SnapshotMeta {
+            last_log_id: self.applied,
+            last_membership: self.membership.clone(),
+        }
+    }
+}
+
+impl<M: StateMachine> RaftStateMachine<Types> for Applier<M> {
+    type SnapshotData = Parcel;
+    type SnapshotBuilder = Builder<M>;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.applied, self.membership.clone()))
+    }
+
+    async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
+    where
+        S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
+    {
+        while let Some(first) = entries.next().await {
+            let machine = self.machine.clone();
+            let mut machine = machine.write()?;
+            let mut bytes = 0;
+            let mut next = Some(first);
+            // What is there is applied in one go; the lock is not held while waiting for more.
+            while let Some(item) = next {
+                let (entry, responder) = item?;
+                let replies = self.apply_one(&mut machine, &entry);
+                bytes += codec::size(&entry);
+                if let Some(responder) = responder {
+                    responder.send(replies);
+                }
+                next = entries.next().now_or_never().flatten();
+            }
+            drop(machine);
+            self.since.send_modify(|since| *since += bytes);
+        }
+        Ok(())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder<M> {
+        self.since.send_replace(0);
+        Builder {
+            view: Mutex::new(self.machine.read().map(|machine| machine.view())),
+            meta: self.meta(),
+            latest: self.latest.clone(),
+        }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Parcel) -> io::Result<()> {
+        let machine = self.machine.clone();
+        let mut from = data.reader();
+        blocking(move || machine.write()?.restore(&mut from)).await?;
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
+        self.latest.store(Snapshot {
+            meta: meta.clone(),
+            snapshot: data,
+        });
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        Ok(self.latest.get())
+    }
+}
+
+impl Latest {
+    fn get(&self) -> Option<Snapshot> {
+        let latest = self.0.lock();
+        latest.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// Keeps it, unless a later one came meanwhile.
+    fn store(&self, snapshot: Snapshot) {
+        let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
+        let known = latest.as_ref().and_then(|known| known.meta.last_log_id);
+        if snapshot.meta.last_log_id >= known {
+            *latest = Some(snapshot);
+        }
+    }
+}
+
+/// Writes a snapshot of a frozen view.
+pub(crate) struct Builder<M: StateMachine> {
+    // Only moved, never shared; the lock makes it shareable in the eyes of the compiler.
+    view: Mutex<Option<M::View>>,
+    meta: SnapshotMeta,
+    latest: Latest,
+}
+
+impl<M: StateMachine> RaftSnapshotBuilder<Types> for Builder<M> {
+    type SnapshotData = Parcel;
+
+    async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
+        let view = self.view.lock().ok().and_then(|mut view| view.take());
+        let view = view.ok_or_else(|| io::Error::other("the state machine has panicked"))?;
+        let parcel = blocking(move || {
+            let mut pack = Pack::default();
+            view.write(&mut pack)?;
+            Ok(pack.finish())
+        });
+        let snapshot = Snapshot {
+            meta: self.meta.clone(),
+            snapshot: parcel.await?,
+        };
+        self.latest.store(snapshot.clone());
+        Ok(snapshot)
+    }
+}
+
+async fn blocking<T: Send + 'static>(
+    work: impl FnOnce() -> io::Result<T> + Send + 'static,
+) -> io::Result<T> {
+    tokio::task::spawn_blocking(work)
+        .await
+        .map_err(io::Error::other)?
+}

@@ -1,0 +1,200 @@
+mod lead;
+mod propose;
+mod read;
+mod start;
+
+use std::{net::SocketAddr, sync::Arc};
+
+use bytes::Bytes;
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
+
+use openraft::async_runtime::watch::WatchReceiver as _;
+
+use crate::{
+    Config, Error, Leadership, NodeId, Peer, StateMachine, Status,
+    apply::Shared,
+    net::{Dialler, Raft},
+    types::{Membership, Types},
+};
+
+use propose::Proposal;
+
+pub use read::Consistency;
+
+type Metrics = openraft::RaftMetrics<Types>;
+
+/// A node of a group: the handle by which the user proposes, reads and looks after it.
+///
+/// Any node may be asked anything. What only the leader can do is refused by the others with
+/// [`Error::NotLeader`], which names it.
+///
+/// Dropping the handle ends the node as a crash would; [`shutdown`](Self::shutdown) hands over
+/// first.
+pub struct Group<M: StateMachine> {
+    config: Arc<Config>,
+    local_addr: SocketAddr,
+    raft: Raft<M>,
+    machine: Shared<M>,
+    proposals: mpsc::Sender<Proposal>,
+    leadership: watch::Receiver<Leadership>,
+    /// The term in which this node hands over, and no longer acts as leader.
+    handing_over: watch::Sender<Option<u64>>,
+    dialler: Dialler,
+    // Ends all tasks when it is dropped.
+    _tasks: JoinSet<()>,
+}
+
+impl<M: StateMachine> Group<M> {
+    /// This node's id.
+    #[must_use]
+    pub fn id(&self) -> NodeId {
+        self.dialler.identity.id
+    }
+
+    /// Where this node listens for its peers.
+    #[must_use]
+    pub fn local_addr(&self) -> SocketAddr {
+        self.local_addr
+    }
+
+    /// Who leads, as this node knows it. Its last value is [`Leadership::Vacant`].
+    #[must_use]
+    pub fn leadership(&self) -> watch::Receiver<Leadership> {
+        self.leadership.clone()
+    }
+
+    /// Proposes a command; its reply, once a majority has it and this node has applied it.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLeader`], [`Error::NoQuorum`] and [`Error::TooLarge`] mean that nothing was
+    /// proposed. [`Error::Unknown`] means what it says.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not take the proposal back.
+    pub async fn propose(&self, command: Bytes) -> Result<Bytes, Error> {
+        let replies = self.propose_many(vec![command]).await?;
+        Ok(replies.into_iter().next().unwrap_or_default())
+    }
+
+    /// Proposes commands that are applied together: in this order, all or none of them, and none of
+    /// others between them. Their replies are in the same order.
+    ///
+    /// # Errors
+    ///
+    /// As [`propose`](Self::propose).
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`propose`](Self::propose).
+    pub async fn propose_many(&self, commands: Vec<Bytes>) -> Result<Vec<Bytes>, Error> {
+        propose::propose(self, commands).await
+    }
+
+    /// Reads the state, as fresh as is asked for.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLeader`], [`Error::NoQuorum`] and [`Error::Ended`], see [`Consistency`]. Nothing
+    /// was read.
+    ///
+    /// # Cancel safety
+    ///
+    /// Cancel safe.
+    pub async fn read<T>(
+        &self,
+        consistency: Consistency,
+        look: impl FnOnce(&M) -> T,
+    ) -> Result<T, Error> {
+        read::read(self, consistency, look).await
+    }
+
+    /// Hands leadership over to a voter, and waits until it leads.
+    ///
+    /// Proposals are refused meanwhile; if the successor does not take over, whoever wins the next
+    /// election leads, this node included.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::NotLeader`] if this node does not lead, [`Error::Unfit`] if there is no such voter
+    /// or it does not answer or is behind: then nothing has changed. [`Error::NoQuorum`] if the
+    /// successor did not take over in time.
+    ///
+    /// # Cancel safety
+    ///
+    /// Once begun, a hand-over goes on.
+    pub async fn transfer(&self, to: NodeId) -> Result<(), Error> {
+        lead::transfer(self, to).await
+    }
+
+    /// How this node stands.
+    #[must_use]
+    pub fn status(&self) -> Status {
+        let metrics = self.metrics();
+        let membership = metrics.membership_config.membership();
+        Status {
+            node: Peer {
+                id: self.id(),
+                member: self.me(membership),
+            },
+            leadership: self.leadership.borrow().clone(),
+            term: metrics.current_term,
+            voters: peers(membership, membership.voter_ids()),
+            learners: peers(membership, membership.learner_ids()),
+            last_log: metrics.last_log_index,
+            committed: metrics.local_committed.map(|id| id.index()),
+            applied: metrics.last_applied.map(|id| id.index()),
+            snapshot: metrics.snapshot.map(|id| id.index()),
+            purged: metrics.purged.map(|id| id.index()),
+            ended: metrics.running_state.err().map(|error| error.to_string()),
+        }
+    }
+
+    /// Ends this node. A leader hands over to the voter that is furthest, if one answers; that takes
+    /// at most twice `election_max`.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the node as a crash would.
+    pub async fn shutdown(self) {
+        lead::hand_over(&self).await;
+        if let Err(error) = self.raft.shutdown().await {
+            tracing::error!(%error, "the node did not end cleanly");
+        }
+    }
+
+    fn metrics(&self) -> Metrics {
+        self.raft.metrics().borrow_watched().clone()
+    }
+
+    fn me(&self, membership: &Membership) -> crate::Member {
+        let known = membership.get_node(&self.id()).cloned();
+        known.unwrap_or_else(|| {
+            let host = self.local_addr.ip().to_string();
+            crate::Member::new(&self.config.member, host, self.local_addr.port())
+        })
+    }
+}
+
+impl<M: StateMachine> std::fmt::Debug for Group<M> {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Group")
+            .field("group", &self.config.group)
+            .field("member", &self.config.member)
+            .field("id", &self.id())
+            .finish_non_exhaustive()
+    }
+}
+
+/// These nodes with their members.
+fn peers(membership: &Membership, ids: impl IntoIterator<Item = NodeId>) -> Vec<Peer> {
+    let peer = |id| Peer {
+        id,
+        member: membership.get_node(&id).cloned().unwrap_or_default(),
+    };
+    ids.into_iter().map(peer).collect()
+}

@@ -1,0 +1,180 @@
+//! Who leads, for how long, and handing over.
+
+use std::time::Duration;
+
+use openraft::{Instant as _, ServerState, async_runtime::watch::WatchReceiver as _};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until, timeout},
+};
+
+use crate::{
+    Error, Leadership, NodeId, Peer, StateMachine,
+    group::{Group, Metrics},
+    net::Raft,
+};
+
+/// A leader is at most this many entries ahead of a node that it hands over to at once.
+const CLOSE: u64 = 64 * 1024;
+
+/// Publishes who leads, until the node ends.
+pub(super) async fn publish<M: StateMachine>(
+    raft: Raft<M>,
+    lease: Duration,
+    mut handing_over: watch::Receiver<Option<u64>>,
+    news: watch::Sender<Leadership>,
+) {
+    let mut metrics = raft.metrics();
+    loop {
+        let leadership = {
+            let now = metrics.borrow_and_update();
+            leadership(
+                &now,
+                *handing_over.borrow_and_update(),
+                Instant::now(),
+                lease,
+            )
+        };
+        // Sooner than a lease ends: who leads alone has nobody whose answers push it further.
+        let again = Instant::now() + lease / 4;
+        news.send_if_modified(|known| {
+            let changed = *known != leadership;
+            *known = leadership;
+            changed
+        });
+        tokio::select! {
+            changed = metrics.changed() => if changed.is_err() { break },
+            changed = handing_over.changed() => if changed.is_err() { break },
+            () = sleep_until(again) => {}
+        }
+    }
+    news.send_replace(Leadership::Vacant);
+}
+
+/// What these metrics mean. A leader has its lease from a majority's answers, not from having been
+/// elected: its `until` is nine tenths of the lease after the question was sent that they answered.
+fn leadership(
+    metrics: &Metrics,
+    handing_over: Option<u64>,
+    now: Instant,
+    lease: Duration,
+) -> Leadership {
+    let term = metrics.current_term;
+    let Some(id) = metrics
+        .current_leader
+        .filter(|_| metrics.running_state.is_ok())
+    else {
+        return Leadership::Vacant;
+    };
+    let membership = metrics.membership_config.membership();
+    if id != metrics.id {
+        let member = membership.get_node(&id).cloned();
+        return member.map_or(Leadership::Vacant, |member| Leadership::Following {
+            leader: Peer { id, member },
+            term,
+        });
+    }
+    if metrics.state != ServerState::Leader || handing_over == Some(term) {
+        return Leadership::Vacant;
+    }
+    let alone = membership.voter_ids().all(|voter| voter == metrics.id);
+    // `now` was read first, so the answer seems older than it is, never younger.
+    let ago = metrics.last_quorum_acked.as_ref().map(|at| at.elapsed());
+    let ago = if alone { Some(Duration::ZERO) } else { ago };
+    let answered = ago.and_then(|ago| now.checked_sub(ago));
+    match answered.map(|at| at + lease * 9 / 10) {
+        Some(until) if now < until => Leadership::Leading {
+            term,
+            until: until.into_std(),
+        },
+        _ => Leadership::Vacant,
+    }
+}
+
+/// Hands over to this voter.
+pub(super) async fn transfer<M: StateMachine>(group: &Group<M>, to: NodeId) -> Result<(), Error> {
+    let metrics = group.metrics();
+    if metrics.state != ServerState::Leader {
+        let leader = match &*group.leadership.borrow() {
+            Leadership::Following { leader, .. } => Some(leader.clone()),
+            Leadership::Vacant | Leadership::Leading { .. } => None,
+        };
+        return Err(Error::NotLeader { leader });
+    }
+    if to == group.id() {
+        return Ok(());
+    }
+    if let Some(why) = unfit(&metrics, to, group.config.election_max) {
+        return Err(Error::Unfit(format!("node {to} cannot take over: {why}")));
+    }
+    let term = metrics.current_term;
+    // Whoever acts by this node's leadership is told before anybody else can have it.
+    group.handing_over.send_replace(Some(term));
+    let mut leadership = group.leadership();
+    let told = leadership.wait_for(|now| !matches!(now, Leadership::Leading { .. }));
+    let done = async {
+        told.await.map_err(|_| Error::NoQuorum)?;
+        let begun = group.raft.trigger().transfer_leader(to).await;
+        begun.map_err(|error| Error::Ended(error.to_string()))?;
+        let mut metrics = group.raft.metrics();
+        loop {
+            {
+                let now = metrics.borrow_and_update();
+                if now.current_term > term && now.current_leader == Some(to) {
+                    return Ok(());
+                }
+            }
+            metrics.changed().await.map_err(|_| Error::NoQuorum)?;
+        }
+    };
+    // The successor has its own time to become ready, and then is elected at once or not at all.
+    let within = group.config.election_max * 2;
+    let done = timeout(within, done).await.unwrap_or(Err(Error::NoQuorum));
+    if done.is_err() {
+        group.handing_over.send_replace(None);
+    }
+    done
+}
+
+/// Why a node cannot take over at once, if it cannot.
+fn unfit(metrics: &Metrics, to: NodeId, lease: Duration) -> Option<&'static str> {
+    let membership = metrics.membership_config.membership();
+    if !membership.voter_ids().any(|voter| voter == to) {
+        return Some("it is no voter");
+    }
+    let heard = metrics
+        .heartbeat
+        .as_ref()
+        .and_then(|all| all.get(&to).copied());
+    let heard = heard.flatten().map(|at| at.elapsed());
+    if heard.is_none_or(|ago| ago > lease) {
+        return Some("it does not answer");
+    }
+    let behind = (metrics.last_log_index.unwrap_or(0)).saturating_sub(matched(metrics, to));
+    (behind > CLOSE).then_some("its log is behind")
+}
+
+/// The last entry that a follower is known to have.
+fn matched(metrics: &Metrics, id: NodeId) -> u64 {
+    let all = metrics.replication.as_ref();
+    let matched = all.and_then(|all| all.get(&id).copied()).flatten();
+    matched.map_or(0, |id| id.index())
+}
+
+/// Hands over to the fittest, if this node leads and anybody is fit.
+pub(super) async fn hand_over<M: StateMachine>(group: &Group<M>) {
+    let metrics = group.metrics();
+    let membership = metrics.membership_config.membership();
+    if metrics.state != ServerState::Leader {
+        return;
+    }
+    let others = membership.voter_ids().filter(|id| *id != metrics.id);
+    let fit = others.filter(|id| unfit(&metrics, *id, group.config.election_max).is_none());
+    let Some(successor) = fit.max_by_key(|id| matched(&metrics, *id)) else {
+        return;
+    };
+    match transfer(group, successor).await {
+        Ok(()) => tracing::info!(%successor, "handed over"),
+        Err(error) => tracing::warn!(%successor, %error, "did not hand over"),
+    }
+}

@@ -1,0 +1,210 @@
+//! What nodes say to each other, as bytes.
+
+use bytes::{BufMut, BytesMut};
+use openraft::raft::{
+    AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderError,
+    TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
+};
+
+use crate::{
+    NodeId, codec,
+    codec::{MIN_ENTRY, Malformed, Reader},
+    types::{LogId, SnapshotMeta, Types, Vote},
+};
+
+/// A question that is answered once.
+#[derive(Clone, Debug)]
+pub(crate) enum Question {
+    Vote(VoteRequest<Types>),
+    PreVote(VoteRequest<Types>),
+    Transfer(TransferLeaderRequest<Types>),
+    /// Up to which entry a read must have applied to be linearizable.
+    ReadIndex,
+}
+
+pub(crate) fn put_append(to: &mut BytesMut, request: &AppendEntriesRequest<Types>) {
+    codec::put_vote(to, &request.vote);
+    codec::put_maybe_log_id(to, request.prev_log_id.as_ref());
+    codec::put_maybe_log_id(to, request.leader_commit.as_ref());
+    to.put_u32(u32::try_from(request.entries.len()).expect("requests are bounded"));
+    for entry in &request.entries {
+        codec::put_entry(to, entry);
+    }
+}
+
+pub(crate) fn append(mut from: Reader) -> Result<AppendEntriesRequest<Types>, Malformed> {
+    let (vote, prev_log_id, leader_commit) =
+        (from.vote()?, from.maybe_log_id()?, from.maybe_log_id()?);
+    let count = usize::try_from(from.u32()?).map_err(|_| Malformed)?;
+    // Room is made for what is there, not for what is announced.
+    let mut entries = Vec::with_capacity(count.min(from.0.len() / MIN_ENTRY));
+    for _ in 0..count {
+        entries.push(from.entry()?);
+    }
+    from.end()?;
+    Ok(AppendEntriesRequest {
+        vote,
+        prev_log_id,
+        entries,
+        leader_commit,
+    })
+}
+
+pub(crate) fn put_appended(to: &mut BytesMut, result: &StreamAppendResult<Types>) {
+    match result {
+        Ok(None) => to.put_u8(0),
+        Ok(Some(id)) => {
+            to.put_u8(1);
+            codec::put_log_id(to, id);
+        }
+        Err(StreamAppendError::Conflict(id)) => {
+            to.put_u8(2);
+            codec::put_log_id(to, id);
+        }
+        Err(StreamAppendError::HigherVote(vote)) => {
+            to.put_u8(3);
+            codec::put_vote(to, vote);
+        }
+    }
+}
+
+pub(crate) fn appended(mut from: Reader) -> Result<StreamAppendResult<Types>, Malformed> {
+    let result = match from.u8()? {
+        0 => Ok(None),
+        1 => Ok(Some(from.log_id()?)),
+        2 => Err(StreamAppendError::Conflict(from.log_id()?)),
+        3 => Err(StreamAppendError::HigherVote(from.vote()?)),
+        _ => return Err(Malformed),
+    };
+    from.end()?;
+    Ok(result)
+}
+
+pub(crate) fn put_question(to: &mut BytesMut, question: &Question) {
+    match question {
+        Question::Vote(request) => {
+            to.put_u8(1);
+            put_vote_request(to, request);
+        }
+        Question::PreVote(request) => {
+            to.put_u8(2);
+            put_vote_request(to, request);
+        }
+        Question::Transfer(request) => {
+            to.put_u8(3);
+            codec::put_vote(to, request.from_leader());
+            to.put_u64(request.to_node_id().0);
+            codec::put_maybe_log_id(to, request.last_log_id());
+        }
+        Question::ReadIndex => to.put_u8(4),
+    }
+}
+
+pub(crate) fn question(mut from: Reader) -> Result<Question, Malformed> {
+    let question = match from.u8()? {
+        1 => Question::Vote(vote_request(&mut from)?),
+        2 => Question::PreVote(vote_request(&mut from)?),
+        3 => Question::Transfer(TransferLeaderRequest::new(
+            from.vote()?,
+            NodeId(from.u64()?),
+            from.maybe_log_id()?,
+        )),
+        4 => Question::ReadIndex,
+        _ => return Err(Malformed),
+    };
+    from.end()?;
+    Ok(question)
+}
+
+fn put_vote_request(to: &mut BytesMut, request: &VoteRequest<Types>) {
+    codec::put_vote(to, &request.vote);
+    codec::put_maybe_log_id(to, request.last_log_id.as_ref());
+    to.put_u8(request.leadership_transfer.into());
+}
+
+fn vote_request(from: &mut Reader) -> Result<VoteRequest<Types>, Malformed> {
+    let mut request = VoteRequest::new(from.vote()?, from.maybe_log_id()?);
+    request.leadership_transfer = from.flag()?;
+    Ok(request)
+}
+
+pub(crate) fn put_vote_response(to: &mut BytesMut, response: &VoteResponse<Types>) {
+    codec::put_vote(to, &response.vote);
+    codec::put_maybe_log_id(to, response.last_log_id.as_ref());
+    to.put_u8(response.vote_granted.into());
+}
+
+pub(crate) fn vote_response(mut from: Reader) -> Result<VoteResponse<Types>, Malformed> {
+    let (vote, last, granted) = (from.vote()?, from.maybe_log_id()?, from.flag()?);
+    from.end()?;
+    Ok(VoteResponse::new(vote, last, granted))
+}
+
+pub(crate) fn put_transferred(to: &mut BytesMut, response: &TransferLeaderResponse<Types>) {
+    match response {
+        Ok(()) => to.put_u8(0),
+        Err(TransferLeaderError::VoteChanged { expected, actual }) => {
+            to.put_u8(1);
+            codec::put_vote(to, expected);
+            codec::put_vote(to, actual);
+        }
+        Err(TransferLeaderError::LogNotFlushed { expected, actual }) => {
+            to.put_u8(2);
+            codec::put_maybe_log_id(to, expected.as_ref());
+            codec::put_maybe_log_id(to, actual.as_ref());
+        }
+    }
+}
+
+pub(crate) fn transferred(mut from: Reader) -> Result<TransferLeaderResponse<Types>, Malformed> {
+    let response = match from.u8()? {
+        0 => Ok(()),
+        1 => Err(TransferLeaderError::VoteChanged {
+            expected: from.vote()?,
+            actual: from.vote()?,
+        }),
+        2 => Err(TransferLeaderError::LogNotFlushed {
+            expected: from.maybe_log_id()?,
+            actual: from.maybe_log_id()?,
+        }),
+        _ => return Err(Malformed),
+    };
+    from.end()?;
+    Ok(response)
+}
+
+/// The answer to [`Question::ReadIndex`]: nothing, if who was asked does not lead.
+pub(crate) fn put_read_index(to: &mut BytesMut, index: Option<LogId>) {
+    codec::put_maybe_log_id(to, index.as_ref());
+}
+
+pub(crate) fn read_index(mut from: Reader) -> Result<Option<LogId>, Malformed> {
+    let index = from.maybe_log_id()?;
+    from.end()?;
+    Ok(index)
+}
+
+/// What comes before the pieces of a snapshot.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Header {
+    pub(crate) vote: Vote,
+    pub(crate) meta: SnapshotMeta,
+    /// How many bytes follow.
+    pub(crate) length: u64,
+}
+
+pub(crate) fn put_header(to: &mut BytesMut, header: &Header) {
+    codec::put_vote(to, &header.vote);
+    codec::put_meta(to, &header.meta);
+    to.put_u64(header.length);
+}
+
+pub(crate) fn header(mut from: Reader) -> Result<Header, Malformed> {
+    let header = Header {
+        vote: from.vote()?,
+        meta: from.meta()?,
+        length: from.u64()?,
+    };
+    from.end()?;
+    Ok(header)
+}
