@@ -6,6 +6,7 @@
 //! the lease lasts.
 
 mod cluster;
+mod events;
 mod leader;
 mod members;
 mod report;
@@ -17,7 +18,7 @@ use anyhow::Context as _;
 use bellwether_discovery::{Announcer, Kubernetes};
 use bellwether_election::{Election as _, Error, Lease, LeaseStatus, Participant, seat};
 use bellwether_hive::{
-    Figures, Outside, bridge,
+    Figures, Outside, YesNo, bridge,
     cli::Misconfigured,
     hand_over,
     ports::Ports,
@@ -26,9 +27,13 @@ use bellwether_hive::{
 use bellwether_proxy::{Orphans, Topology};
 use bellwether_replication::{Handle, Server, Sidecar, SidecarConfig};
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 use tracing::info;
 
+use events::{Counts, Teller};
 use leader::Front;
 use members::{Peers, Roster};
 use report::Reporter;
@@ -70,7 +75,12 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         announcer.as_ref().map(Announcer::announcement),
     );
     let lease = election.status();
-    let figures = Figures::default().with_outside(move || outside(&lease.borrow()));
+    let teller = (settings.events == YesNo::Yes).then(|| Teller::new(client.clone(), &settings));
+    let counts = teller.as_ref().map(Teller::counts);
+    let figures = Figures::default().with_outside(move || {
+        let counts = counts.as_ref().map(|counts| *counts.borrow());
+        outside(&lease.borrow(), counts.unwrap_or_default())
+    });
     let (requests, requested) = mpsc::channel(2);
     settings
         .agent
@@ -104,6 +114,11 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
             std::future::pending().await
         });
     }
+    // It ends by itself, after the sidecar; if this function fails, with it.
+    let mut telling = JoinSet::new();
+    if let Some(teller) = teller {
+        telling.spawn(teller.run(handle.status(), election.status()));
+    }
     let local = settings.agent.server.redis.clone();
     let agent = async {
         let election = async { election.run(seat).await.context("the election ended") };
@@ -125,16 +140,19 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         () = ports.ended() => anyhow::bail!("a worker of the proxy ended"),
         ended = tasks.join_next() => return Err(premature(ended)),
     }
-    hand_over(&handle, agent, ports, settings.agent.shutdown_timeout).await
+    let ended = hand_over(&handle, agent, ports, settings.agent.shutdown_timeout).await;
+    telling.join_next().await;
+    ended
 }
 
-fn outside(lease: &LeaseStatus) -> Outside {
+fn outside(lease: &LeaseStatus, events: Counts) -> Outside {
     Outside {
         paused: lease.paused,
         calls: lease.calls,
         failures: lease.failures,
         answered: lease.answered,
-        ..Outside::default()
+        told: events.told,
+        dropped: events.dropped,
     }
 }
 

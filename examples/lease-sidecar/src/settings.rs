@@ -3,7 +3,7 @@ use std::{net::SocketAddr, time::Duration};
 use bellwether_discovery::{AnnouncerConfig, KubernetesConfig, RoleLabel, Source};
 use bellwether_election::{Failsafe, LeaseConfig};
 use bellwether_hive::{
-    AgentFlags,
+    AgentFlags, YesNo,
     cli::{Checked, LogFormat, check_durations, check_group, check_ports},
 };
 use bellwether_replication::Address;
@@ -83,6 +83,19 @@ pub struct Settings {
     /// The name of this member: its pod's.
     #[arg(long, env = "HOSTNAME", value_name = "NAME")]
     pub member: String,
+
+    /// The uid of this member's pod, by which `kubectl describe pod` finds its events.
+    #[arg(long, env = "BELLWETHER_POD_UID", value_name = "UID")]
+    pub pod_uid: Option<String>,
+
+    /// Whether Kubernetes Events tell of new leaders, refused promotions, fences and hand-overs.
+    #[arg(
+        long,
+        env = "BELLWETHER_EVENTS",
+        value_name = "yes|no",
+        default_value = "yes"
+    )]
+    pub events: YesNo,
 
     /// The host under which the others reach the own server: with --reach-by addresses the pod's
     /// own address. By default its name under --headless-service.

@@ -5,4 +5,7 @@ mod datasets;
 mod failsafe;
 mod faults;
 mod flags;
+mod permissions;
+mod readiness;
 mod scene;
+mod telling;

@@ -55,6 +55,8 @@ pub(crate) struct Setting {
     pub(crate) redis: Vec<String>,
     /// Whether servers keep their data in an append-only file.
     pub(crate) persistent: bool,
+    /// What agents may do; everything by default.
+    pub(crate) access: Option<Access>,
 }
 
 /// Plays a scene with three pods; a failure shows what the agents logged.
@@ -129,7 +131,7 @@ impl Scene {
         volume: PathBuf,
     ) -> Result<Pod> {
         let name = format!("redis-{number}");
-        self.api.put(&json!({ "apiVersion": "v1", "kind": "Pod",
+        let made = self.api.put(&json!({ "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": name, "namespace": "default", "labels": { "app": "redis", POD_LABEL: name } },
             "spec": { "containers": [{ "name": "redis", "image": "redis" }] } }))?;
         let redis = Redis::start(Options {
@@ -143,12 +145,14 @@ impl Scene {
         let link = self.api.new_link()?;
         let user = self.api.user(
             &format!("system:serviceaccount:default:{name}"),
-            Access::all(),
+            setting.access.clone().unwrap_or_else(Access::all),
         );
         let kubeconfig = self.dir.path().join(format!("{name}.yaml"));
         fs::write(&kubeconfig, self.api.kubeconfig_by(&link, &user, "default"))?;
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
         let log = self.dir.path().join(format!("{name}.log"));
+        let own = ip.to_string();
+        let flags = setting.flags.iter().map(|flag| flag.replace("{ip}", &own));
         let program = Program::new(AGENT)
             .args(["--redis", &format!("{ip}:{redis_port}")])
             .args(["--leader-listen", &format!("{ip}:{}", self.leader_port)])
@@ -157,12 +161,11 @@ impl Scene {
             .args(["--reach-by", "addresses", "--advertise", &ip.to_string()])
             .args(["--protected-mode", "no"])
             .args(["--admin-listen", &admin.to_string()])
-            .args(
-                setting
-                    .flags
-                    .iter()
-                    .map(|flag| flag.replace("{ip}", &ip.to_string())),
-            )
+            .args([
+                "--pod-uid",
+                made["metadata"]["uid"].as_str().unwrap_or_default(),
+            ])
+            .args(flags)
             .env("KUBECONFIG", &kubeconfig)
             .env(
                 "RUST_LOG",
@@ -339,12 +342,17 @@ impl Pod {
 
     /// What its admin port says to a GET; status and body.
     pub(crate) fn get(&self, path: &str) -> Result<(u16, String)> {
+        self.ask("GET", path)
+    }
+
+    /// What it says to any request without a body.
+    pub(crate) fn ask(&self, method: &str, path: &str) -> Result<(u16, String)> {
         use std::io::{Read as _, Write as _};
         let mut stream = std::net::TcpStream::connect_timeout(&self.admin, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
