@@ -5,6 +5,7 @@ mod datasets;
 mod failsafe;
 mod faults;
 mod flags;
+mod names;
 mod permissions;
 mod readiness;
 mod scene;
