@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::Error;
 
@@ -17,6 +17,9 @@ pub enum Storage {
     /// In memory. After each start the node has a new id and begins with nothing. **A group that
     /// loses a majority of its nodes at once has lost its data.**
     Memory,
+    /// In a directory of its own, which is made if it is not there. A node that restarts goes on
+    /// with what it finds. What was acknowledged was synced to the disks of a majority.
+    Directory(PathBuf),
 }
 
 /// How a node of a group is called, reached, timed and bounded.

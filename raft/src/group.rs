@@ -2,13 +2,20 @@ mod lead;
 mod propose;
 mod read;
 mod start;
+#[cfg(test)]
+mod tests;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
+    time::{Instant, sleep},
 };
 
 use openraft::async_runtime::watch::WatchReceiver as _;
@@ -16,6 +23,7 @@ use openraft::async_runtime::watch::WatchReceiver as _;
 use crate::{
     Config, Error, Leadership, NodeId, Peer, StateMachine, Status,
     apply::Shared,
+    log::{Log, disk::Disk},
     net::{Dialler, Raft},
     types::{Membership, Types},
 };
@@ -23,6 +31,9 @@ use crate::{
 use propose::Proposal;
 
 pub use read::Consistency;
+
+/// A node that ends waits for so long for what may block.
+const LEAVING: Duration = Duration::from_secs(5);
 
 type Metrics = openraft::RaftMetrics<Types>;
 
@@ -43,8 +54,11 @@ pub struct Group<M: StateMachine> {
     /// The term in which this node hands over, and no longer acts as leader.
     handing_over: watch::Sender<Option<u64>>,
     dialler: Dialler,
+    log: Log,
+    /// The data directory, which is free for others once all that use it are gone.
+    disk: Option<Weak<dyn Disk>>,
     // Ends all tasks when it is dropped.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl<M: StateMachine> Group<M> {
@@ -155,15 +169,29 @@ impl<M: StateMachine> Group<M> {
     }
 
     /// Ends this node. A leader hands over to the voter that is furthest, if one answers; that takes
-    /// at most twice `election_max`.
+    /// at most twice `election_max`. Afterwards the data directory is free for another.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future ends the node as a crash would.
-    pub async fn shutdown(self) {
+    pub async fn shutdown(mut self) {
         lead::hand_over(&self).await;
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "the node did not end cleanly");
+        }
+        if let Err(error) = self.log.flush().await {
+            tracing::error!(%error, "the log was not written to its end");
+        }
+        self.tasks.shutdown().await;
+        let disk = self.disk.take();
+        drop(self);
+        let free = || disk.as_ref().is_none_or(|disk| disk.strong_count() == 0);
+        let deadline = Instant::now() + LEAVING;
+        while !free() && Instant::now() < deadline {
+            sleep(Duration::from_millis(1)).await;
+        }
+        if !free() {
+            tracing::warn!("a snapshot is still being written; the data directory is not free yet");
         }
     }
 

@@ -89,9 +89,14 @@
 //!
 //! # What holds
 //!
-//! - **What is acknowledged is kept** while a majority of the nodes lives on. With
-//!   [`Storage::Memory`] a node that restarts comes back empty, under a new [`NodeId`]: a group that
-//!   loses a majority at once, or one after the other without replacement, has lost its data.
+//! - **What is acknowledged is kept** while a majority of the nodes lives on, and with
+//!   [`Storage::Directory`] also when all of them end at once: it is synced on a majority's disks
+//!   before. With [`Storage::Memory`] a node that restarts comes back empty, under a new [`NodeId`]:
+//!   a group that loses a majority at once, or one after the other, has lost its data.
+//! - **A data directory is believed or refused**, never guessed at: a write that a crash has cut short
+//!   is cut off; anything else that is wrong with it, or that belongs to another member or group, is
+//!   named by [`Error::Data`], and nothing is changed. When writing fails, the node ends: nothing more
+//!   is acknowledged, and what it has applied can be read further.
 //! - **At most one node leads in a term**, and acts as leader only before
 //!   [`until`](Leadership::Leading). That rests on clocks that run alike: those of two nodes may
 //!   differ in speed by less than a tenth.
@@ -114,6 +119,7 @@ mod config;
 mod error;
 mod founding;
 mod group;
+mod home;
 mod keep;
 mod leadership;
 mod log;

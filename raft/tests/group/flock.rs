@@ -3,6 +3,7 @@
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use bellwether_raft::{Config, Consistency, Error, Group, Leadership, Member, Roster, Storage};
+use tempfile::TempDir;
 use tokio::time::{Instant, sleep};
 
 use crate::counter::{Counter, add, sum};
@@ -14,6 +15,8 @@ pub(crate) const LONG: Duration = Duration::from_secs(60);
 #[derive(Debug, Default)]
 pub(crate) struct Flock {
     pub(crate) members: Vec<Member>,
+    /// Where the nodes keep their data, if they do.
+    pub(crate) disk: Option<TempDir>,
     pub(crate) nodes: BTreeMap<usize, Group<Counter>>,
 }
 
@@ -26,8 +29,19 @@ impl Flock {
         };
         Self {
             members: (0..count).map(member).collect(),
+            disk: None,
             nodes: BTreeMap::new(),
         }
+    }
+
+    /// As many nodes with data directories, all started.
+    pub(crate) async fn on_disk(count: usize) -> Self {
+        let mut flock = Self::new(count);
+        flock.disk = Some(tempfile::tempdir().expect("there is room"));
+        for n in 0..count {
+            flock.start(n).await;
+        }
+        flock
     }
 
     /// As many nodes, all started.
@@ -42,7 +56,11 @@ impl Flock {
     pub(crate) fn config(&self, n: usize) -> Config {
         let member = &self.members[n];
         let listen = SocketAddr::from(([127, 0, 0, 1], member.port));
-        Config::new("flock", &member.name, listen, Storage::Memory)
+        let storage = match &self.disk {
+            None => Storage::Memory,
+            Some(disk) => Storage::Directory(disk.path().join(&member.name)),
+        };
+        Config::new("flock", &member.name, listen, storage)
     }
 
     pub(crate) async fn start(&mut self, n: usize) {

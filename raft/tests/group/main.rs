@@ -1,6 +1,7 @@
 //! Groups of nodes in one process, over real sockets.
 
 mod counter;
+mod durable;
 mod flock;
 mod forming;
 mod hostile;
