@@ -81,11 +81,12 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         .admin(reporter.reports(), requests, figures.clone(), &mut tasks)
         .await?;
     let ports = ports(&settings, &front, &readers)?;
-    cluster::check_services(&client, &settings).await?;
 
-    tasks.spawn(members::follow(discovery, roster_in, problem_in));
+    let member = settings.member.clone();
+    tasks.spawn(members::follow(discovery, member, roster_in, problem_in));
+    let given = settings.advertised(client.default_namespace());
     let address = tokio::select! {
-        address = members::own_address(settings.advertised(), &settings.member, &mut roster) => address,
+        address = members::own_address(given, &settings.member, &mut roster) => address,
         () = &mut stop => return Ok(()),
         ended = tasks.join_next() => return Err(premature(ended)),
     };
@@ -112,7 +113,14 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     }
     let local = settings.agent.server.redis.clone();
     let agent = async {
-        let election = async { election.run(seat).await.context("the election ended") };
+        let election = async {
+            // Meanwhile the sidecar already sees to it that the server is not left writable.
+            if let Some(checked) = cluster::check_services(&client, &settings, &seat).await {
+                checked?;
+                election.run(seat).await.context("the election ended")?;
+            }
+            Ok(())
+        };
         let sidecar = async {
             tokio::join!(
                 sidecar.run(),

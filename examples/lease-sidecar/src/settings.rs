@@ -193,7 +193,7 @@ impl Checked for Settings {
                 self.members
             ));
         }
-        if self.reach_by == ReachBy::Addresses && self.advertised().is_none() {
+        if self.reach_by == ReachBy::Addresses && self.advertised("").is_none() {
             // What the API says of the own address may be out of date when a pod starts anew.
             return Err("--reach-by addresses needs --advertise or --advertise-redis".to_owned());
         }
@@ -206,9 +206,15 @@ impl Settings {
         self.group.as_deref().unwrap_or(&self.lease)
     }
 
-    /// Where the others reach the own server, if that was given.
-    pub(crate) fn advertised(&self) -> Option<Address> {
-        let host = || self.advertise.clone();
+    /// Where the others reach the own server, if that was given, or follows from its name; the
+    /// namespace counts where no other was given.
+    pub(crate) fn advertised(&self, namespace: &str) -> Option<Address> {
+        let namespace = self.namespace.as_deref().unwrap_or(namespace);
+        let by_name = || match self.reach_by {
+            ReachBy::Names => self.discovery().host_of(&self.member, namespace),
+            ReachBy::Addresses => None,
+        };
+        let host = || self.advertise.clone().or_else(by_name);
         let given = self.advertise_redis.clone();
         given.or_else(|| Some(Address::new(host()?, self.agent.server.redis.port)))
     }

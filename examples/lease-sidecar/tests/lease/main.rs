@@ -4,6 +4,7 @@ mod cluster;
 mod datasets;
 mod faults;
 mod flags;
+mod names;
 mod permissions;
 mod readiness;
 mod scene;
