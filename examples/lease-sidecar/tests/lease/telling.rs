@@ -112,6 +112,10 @@ fn an_api_that_takes_no_events_delays_nothing() -> Result<()> {
         scene.pods[leader].redis.kill()?;
         let next = scene.settled_without(&[leader])?;
         ensure!(scene.api.objects("events", "default")?.is_empty());
+        let other = (0..3).find(|index| ![leader, next].contains(index));
+        let other = &mut scene.pods[other.context("there are three")?].agent;
+        other.terminate()?;
+        ensure!(other.wait(PATIENCE)?.success(), "it ends all the same");
         scene.api.remove_fault(id);
         // Late, but with the time at which it happened.
         told(scene, "Pod", &scene.pods[next].name, "FailedOver")?;
