@@ -104,19 +104,30 @@ fn upstream(server: &Server) -> Upstream {
 /// Never: a status is plain data.
 #[must_use]
 pub fn report(own: &str, view: &View, status: &Status) -> Report {
-    let ready = match (&status.trouble, &status.primary) {
-        (Some(trouble), _) => Err(trouble.clone()),
-        (None, None) => Err("no primary is known".to_owned()),
-        (None, Some(_)) => Ok(()),
-    };
     let mut json = serde_json::to_value(status).expect("a status is plain data");
     json["name"] = own.into();
     Report {
         live: true,
-        ready,
+        ready: ready(own, status),
         role: role(own, view, status),
         status: json,
     }
+}
+
+/// A replica whose link is down has what it had when it was lost; one that is new has nothing.
+fn ready(own: &str, status: &Status) -> Result<(), String> {
+    if let Some(trouble) = &status.trouble {
+        return Err(trouble.clone());
+    }
+    let Some(primary) = &status.primary else {
+        return Err("no primary is known".to_owned());
+    };
+    let is_linked = status.replicas.iter().any(|server| server.name == own);
+    if primary.name == own || is_linked {
+        return Ok(());
+    }
+    let name = &primary.name;
+    Err(format!("the own server has no link to that of {name}"))
 }
 
 fn role(own: &str, view: &View, status: &Status) -> Role {
@@ -246,6 +257,21 @@ mod tests {
             members: [("a".to_owned(), member)].into(),
             ..Status::default()
         }
+    }
+
+    #[test]
+    fn who_has_the_primarys_data_or_gets_it_is_ready() {
+        let mut status = Status {
+            primary: Some(server("a")),
+            replicas: vec![server("b")],
+            ..Status::default()
+        };
+        assert_eq!(ready("a", &status), Ok(()));
+        assert_eq!(ready("b", &status), Ok(()));
+        assert!(ready("c", &status).unwrap_err().contains("no link"));
+        status.trouble = Some("it is syncing".into());
+        assert_eq!(ready("b", &status), Err("it is syncing".into()));
+        assert!(ready("a", &Status::default()).is_err());
     }
 
     #[test]

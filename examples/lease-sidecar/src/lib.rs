@@ -6,6 +6,7 @@
 //! the lease lasts.
 
 mod cluster;
+mod events;
 mod leader;
 mod members;
 mod report;
@@ -17,7 +18,7 @@ use anyhow::Context as _;
 use bellwether_discovery::{Announcer, Kubernetes};
 use bellwether_election::{Election as _, Lease, LeaseStatus, Participant, seat};
 use bellwether_hive::{
-    Figures, Outside, bridge,
+    Figures, Outside, YesNo, bridge,
     cli::Misconfigured,
     hand_over,
     ports::Ports,
@@ -26,9 +27,14 @@ use bellwether_hive::{
 use bellwether_proxy::{Orphans, Topology};
 use bellwether_replication::{Handle, Server, Sidecar, SidecarConfig};
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
 use tracing::info;
 
+use events::{Counts, Teller};
 use leader::Front;
 use members::Roster;
 use report::Reporter;
@@ -64,18 +70,24 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         announcer.as_ref().map(Announcer::announcement),
     );
     let lease = election.status();
-    let figures = Figures::default().with_outside(move || outside(&lease.borrow()));
+    let teller = (settings.events == YesNo::Yes).then(|| Teller::new(client.clone(), &settings));
+    let counts = teller.as_ref().map(Teller::counts);
+    let figures = Figures::default().with_outside(move || {
+        let counts = counts.as_ref().map(|counts| *counts.borrow());
+        outside(&lease.borrow(), counts.unwrap_or_default())
+    });
     let (requests, requested) = mpsc::channel(2);
     settings
         .agent
         .admin(reporter.reports(), requests, figures.clone(), &mut tasks)
         .await?;
     let ports = ports(&settings, &front, &readers)?;
-    cluster::check_services(&client, &settings).await?;
 
-    tasks.spawn(members::follow(discovery, roster_in, problem_in));
+    let member = settings.member.clone();
+    tasks.spawn(members::follow(discovery, member, roster_in, problem_in));
+    let given = settings.advertised(client.default_namespace());
     let address = tokio::select! {
-        address = members::own_address(settings.advertised(), &settings.member, &mut roster) => address,
+        address = members::own_address(given, &settings.member, &mut roster) => address,
         () = &mut stop => return Ok(()),
         ended = tasks.join_next() => return Err(premature(ended)),
     };
@@ -95,9 +107,21 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
             std::future::pending().await
         });
     }
+    // It ends by itself, soon after the sidecar; otherwise with this function.
+    let mut telling = JoinSet::new();
+    if let Some(teller) = teller {
+        telling.spawn(teller.run(handle.status(), election.status()));
+    }
     let local = settings.agent.server.redis.clone();
     let agent = async {
-        let election = async { election.run(seat).await.context("the election ended") };
+        let election = async {
+            // Meanwhile the sidecar already sees to it that the server is not left writable.
+            if let Some(checked) = cluster::check_services(&client, &settings, &seat).await {
+                checked?;
+                election.run(seat).await.context("the election ended")?;
+            }
+            Ok(())
+        };
         let sidecar = async {
             tokio::join!(
                 sidecar.run(),
@@ -116,16 +140,22 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         () = ports.ended() => anyhow::bail!("a worker of the proxy ended"),
         ended = tasks.join_next() => return Err(premature(ended)),
     }
-    hand_over(&handle, agent, ports, settings.agent.shutdown_timeout).await
+    let ended = hand_over(&handle, agent, ports, settings.agent.shutdown_timeout).await;
+    if ended.is_ok() {
+        // What is not told by then is not told.
+        let _ = timeout(events::LAST_WORDS, telling.join_next()).await;
+    }
+    ended
 }
 
-fn outside(lease: &LeaseStatus) -> Outside {
+fn outside(lease: &LeaseStatus, events: Counts) -> Outside {
     Outside {
         paused: lease.paused,
         calls: lease.calls,
         failures: lease.failures,
         answered: lease.answered,
-        ..Outside::default()
+        told: events.told,
+        dropped: events.dropped,
     }
 }
 

@@ -3,7 +3,7 @@ use std::{net::SocketAddr, time::Duration};
 use bellwether_discovery::{AnnouncerConfig, KubernetesConfig, RoleLabel, Source};
 use bellwether_election::LeaseConfig;
 use bellwether_hive::{
-    AgentFlags,
+    AgentFlags, YesNo,
     cli::{Checked, LogFormat, check_durations, check_group, check_ports},
 };
 use bellwether_replication::Address;
@@ -80,6 +80,19 @@ pub struct Settings {
     /// The name of this member: its pod's.
     #[arg(long, env = "HOSTNAME", value_name = "NAME")]
     pub member: String,
+
+    /// The uid of this member's pod, by which `kubectl describe pod` finds its events.
+    #[arg(long, env = "BELLWETHER_POD_UID", value_name = "UID")]
+    pub pod_uid: Option<String>,
+
+    /// Whether Kubernetes Events tell of new leaders, refused promotions, fences and hand-overs.
+    #[arg(
+        long,
+        env = "BELLWETHER_EVENTS",
+        value_name = "yes|no",
+        default_value = "yes"
+    )]
+    pub events: YesNo,
 
     /// The host under which the others reach the own server: with --reach-by addresses the pod's
     /// own address. By default its name under --headless-service.
@@ -180,7 +193,7 @@ impl Checked for Settings {
                 self.members
             ));
         }
-        if self.reach_by == ReachBy::Addresses && self.advertised().is_none() {
+        if self.reach_by == ReachBy::Addresses && self.advertised("").is_none() {
             // What the API says of the own address may be out of date when a pod starts anew.
             return Err("--reach-by addresses needs --advertise or --advertise-redis".to_owned());
         }
@@ -193,9 +206,15 @@ impl Settings {
         self.group.as_deref().unwrap_or(&self.lease)
     }
 
-    /// Where the others reach the own server, if that was given.
-    pub(crate) fn advertised(&self) -> Option<Address> {
-        let host = || self.advertise.clone();
+    /// Where the others reach the own server, if that was given, or follows from its name; the
+    /// namespace counts where no other was given.
+    pub(crate) fn advertised(&self, namespace: &str) -> Option<Address> {
+        let namespace = self.namespace.as_deref().unwrap_or(namespace);
+        let by_name = || match self.reach_by {
+            ReachBy::Names => self.discovery().host_of(&self.member, namespace),
+            ReachBy::Addresses => None,
+        };
+        let host = || self.advertise.clone().or_else(by_name);
         let given = self.advertise_redis.clone();
         given.or_else(|| Some(Address::new(host()?, self.agent.server.redis.port)))
     }

@@ -4,4 +4,8 @@ mod cluster;
 mod datasets;
 mod faults;
 mod flags;
+mod names;
+mod permissions;
+mod readiness;
 mod scene;
+mod telling;

@@ -266,7 +266,9 @@ impl Core {
                 }
             },
             Leadership::Following { leader, card, term } => {
-                let card = Card::decode(&card);
+                // What a former agent of this member said of the own server holds no more.
+                let outlived = leader.member == self.config.server.name;
+                let card = Card::decode(&card).filter(|_| !outlived);
                 match &mut self.phase {
                     Phase::Following(following) if following.leader == leader => {
                         following.term = term;
@@ -299,6 +301,10 @@ impl Core {
     }
 
     fn absorb_answer(&mut self, who: Who, asked: Instant, result: Result<Inspection, String>) {
+        let result = match who {
+            Who::Own => result,
+            Who::Member { .. } => result.and_then(|said| self.not_own(said)),
+        };
         let foreign = result.as_ref().is_ok_and(|said| self.is_foreign(said));
         let issue = result.as_ref().ok().and_then(|said| self.issue(said));
         let term = issue.map_or(Term(0), |issue| issue.term);
@@ -319,6 +325,17 @@ impl Core {
         };
         respondent.awaited = false;
         respondent.answer = Some(Answer { asked, result });
+    }
+
+    /// A member's name may lead to the own server for a while, when addresses have changed and DNS
+    /// does not tell so yet. As a rival it would be fenced.
+    fn not_own(&self, said: Inspection) -> Result<Inspection, String> {
+        match self.own.latest() {
+            Some(own) if own.run_id == said.run_id => {
+                Err("its address leads to the own server".to_owned())
+            }
+            _ => Ok(said),
+        }
     }
 
     fn absorb_done(&mut self, result: &Result<(), String>) {

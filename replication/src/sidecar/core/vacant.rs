@@ -113,11 +113,18 @@ impl Core {
         member.respondent.answered_since(self.unled_since)
     }
 
-    /// A server that led under this agent is fenced when leadership is lost; one that nobody
-    /// manages is adopted if it has data, else fenced too (safety rule 6).
+    /// A server that led under this agent is fenced when leadership is lost, and so is one that an
+    /// agent of this group made primary before: that leadership ended with the agent, and another
+    /// may lead. One that nobody manages is adopted if it has data, else fenced too (safety rule 6).
     fn fence_unled(&mut self, own: &Inspection) -> bool {
         if self.served {
             self.explain(FENCE, "fence the own server", "leadership was lost");
+        } else if self.was_made_primary(own) {
+            self.explain(
+                FENCE,
+                "fence the own server",
+                "a former agent of this group made it primary, and nobody is known to lead",
+            );
         } else if own.has_data() {
             self.explain_grave(
                 Kind::Adopt,
@@ -136,6 +143,12 @@ impl Core {
             self.give_order(Order::Fence(Clients::Cut));
         }
         true
+    }
+
+    /// Whether its dataset was promoted in this group: no agent but this group's does that.
+    fn was_made_primary(&self, own: &Inspection) -> bool {
+        let passport = own.papers.passport();
+        passport.is_some_and(|passport| passport.group == self.config.group)
     }
 
     /// Why this server should not stand, if so.
