@@ -30,6 +30,7 @@ use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
+    time::timeout,
 };
 use tracing::info;
 
@@ -115,7 +116,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
             std::future::pending().await
         });
     }
-    // It ends by itself, after the sidecar; if this function fails, with it.
+    // It ends by itself, soon after the sidecar; otherwise with this function.
     let mut telling = JoinSet::new();
     if let Some(teller) = teller {
         telling.spawn(teller.run(handle.status(), election.status()));
@@ -149,7 +150,10 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         ended = tasks.join_next() => return Err(premature(ended)),
     }
     let ended = hand_over(&handle, agent, ports, settings.agent.shutdown_timeout).await;
-    telling.join_next().await;
+    if ended.is_ok() {
+        // What is not told by then is not told.
+        let _ = timeout(events::LAST_WORDS, telling.join_next()).await;
+    }
     ended
 }
 
