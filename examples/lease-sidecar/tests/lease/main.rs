@@ -2,6 +2,7 @@
 
 mod cluster;
 mod datasets;
+mod failsafe;
 mod faults;
 mod flags;
 mod names;
