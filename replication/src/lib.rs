@@ -53,6 +53,10 @@
 //! While an operator has paused failover ([`Sidecar::with_pause`]), it hands over only when it is asked
 //! to.
 //!
+//! A primary whose agent dies goes on taking writes until somebody fences it. With
+//! [`SidecarConfig::min_replicas_to_write`] it stops by itself once it has lost its replicas: at once
+//! when their connections end, else within [`SidecarConfig::min_replicas_max_lag`] and two seconds.
+//!
 //! There are no features.
 
 mod address;
