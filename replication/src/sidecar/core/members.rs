@@ -27,6 +27,8 @@ pub(crate) struct Member {
     pub(crate) respondent: Respondent,
     /// Whether its server has a dataset of another group: then it is none of ours.
     pub(crate) foreign: bool,
+    /// Whether its address leads to the own server, as it was last told.
+    pub(crate) elsewhere: bool,
     /// Since when its server claims to be primary although it should not.
     pub(crate) rogue_since: Option<Instant>,
     pub(crate) fencing: bool,
@@ -135,6 +137,7 @@ impl Core {
                     listed: false,
                     respondent: Respondent::default(),
                     foreign: false,
+                    elsewhere: false,
                     rogue_since: None,
                     fencing: false,
                 }),
@@ -168,6 +171,7 @@ impl Core {
                 member.address = address.clone();
                 member.respondent = Respondent::default();
                 member.foreign = false;
+                member.elsewhere = false;
             }
         }
         // A newcomer is looked at soon, not at the next interval.

@@ -2,6 +2,7 @@
 
 mod decisions;
 mod demand;
+mod failing;
 mod passports;
 mod pauses;
 
