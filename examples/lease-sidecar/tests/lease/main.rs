@@ -8,5 +8,6 @@ mod flags;
 mod names;
 mod permissions;
 mod readiness;
+mod replicas;
 mod scene;
 mod telling;
