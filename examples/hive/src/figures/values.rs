@@ -193,6 +193,7 @@ mod tests {
                 report: Report {
                     live: true,
                     ready: Err("not yet".into()),
+                    paused: false,
                     role: Role::Neither,
                     status: serde_json::Value::Null,
                 },
