@@ -16,7 +16,7 @@ use std::{future::Future, sync::Arc};
 
 use anyhow::Context as _;
 use bellwether_discovery::{Announcer, Kubernetes};
-use bellwether_election::{Election as _, Lease, LeaseStatus, Participant, seat};
+use bellwether_election::{Election as _, Error, Lease, LeaseStatus, Participant, seat};
 use bellwether_hive::{
     Figures, Outside, YesNo, bridge,
     cli::Misconfigured,
@@ -36,7 +36,7 @@ use tracing::info;
 
 use events::{Counts, Teller};
 use leader::Front;
-use members::Roster;
+use members::{Peers, Roster};
 use report::Reporter;
 pub use settings::Settings;
 
@@ -51,7 +51,13 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     tokio::pin!(stop);
 
     let client = cluster::connect().await?;
-    let mut election = Lease::new(client.clone(), settings.election()).context(Misconfigured)?;
+    let (peers_in, peers) = watch::channel(Peers::new());
+    let election = Lease::new(client.clone(), settings.election(peers));
+    let mut election = election.map_err(|error| match error {
+        // What listens there may be about to end.
+        Error::Listen { .. } => anyhow::Error::from(error).context("--peer-listen"),
+        _ => anyhow::Error::from(error).context(Misconfigured),
+    })?;
     let discovery = Kubernetes::new(client.clone(), settings.discovery()).context(Misconfigured)?;
     let announcer = settings
         .announcer()
@@ -82,6 +88,9 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         .admin(reporter.reports(), requests, figures.clone(), &mut tasks)
         .await?;
     let ports = ports(&settings, &front, &readers)?;
+    if let Some(listen) = settings.peer_listen {
+        tasks.spawn(members::beside(roster.clone(), listen.port(), peers_in));
+    }
 
     let member = settings.member.clone();
     tasks.spawn(members::follow(discovery, member, roster_in, problem_in));
@@ -97,9 +106,20 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     };
     info!(name = server.name, redis = %server.address, "the others reach this member here");
     let (participant, seat) = seat(Bytes::new());
+    let pauser = election.pauser();
     let (sidecar, handle) = sidecar(&settings, server.clone(), roster, participant);
+    let sidecar = sidecar.with_pause(pauser.paused());
     figures.follow(&server.name, &handle);
-    tasks.spawn(bridge::carry_out(requested, handle.clone()));
+    let pause = move |paused| {
+        let pauser = pauser.clone();
+        async move {
+            match paused {
+                true => pauser.pause().await,
+                false => pauser.resume().await,
+            }
+        }
+    };
+    tasks.spawn(bridge::carry_out(requested, handle.clone(), pause));
     if let Some(mut announcer) = announcer {
         let leaders = front.service.subscribe();
         tasks.spawn(async move {
@@ -149,8 +169,16 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
 }
 
 fn outside(lease: &LeaseStatus, events: Counts) -> Outside {
+    let states = lease.failsafe.as_ref().map(|failsafe| {
+        [
+            ("ready", !failsafe.members.is_empty()),
+            ("asking", failsafe.asking),
+            ("promised", failsafe.promised_to.is_some()),
+        ]
+    });
     Outside {
         paused: lease.paused,
+        failsafe: states.into_iter().flatten().collect(),
         calls: lease.calls,
         failures: lease.failures,
         answered: lease.answered,
