@@ -39,7 +39,8 @@ pub struct Config {
     /// Where the log is kept.
     pub storage: Storage,
     /// How often the leader tells the others that it is there. Default 75 ms. A heartbeat counts
-    /// only if it is answered within this time, the connection included.
+    /// only if it is answered within this time, so it must be longer than the way to another node
+    /// and back ever takes.
     pub heartbeat: Duration,
     /// A node that has heard no leader for `election_max` waits for a random time between
     /// `election_min` and `election_max` before it stands for election, so that few do so at once.

@@ -2,6 +2,7 @@
 
 mod counter;
 mod durable;
+mod far;
 mod flock;
 mod forced;
 mod forming;
