@@ -1,6 +1,9 @@
 //! A group comes to be, serves, and loses its leader.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use bellwether_raft::{Consistency, Error, Group};
 
@@ -111,6 +114,38 @@ async fn without_a_majority_nothing_new_is_taken_and_local_reads_go_on() {
             .unwrap(),
         1
     );
+}
+
+#[tokio::test]
+async fn what_was_taken_before_the_majority_was_lost_ends_as_unknown() {
+    let timeout = Duration::from_secs(3);
+    until("a proposal is taken within the lease", async || {
+        let mut flock = Flock::new(3);
+        for n in 0..3 {
+            let mut config = flock.config(n);
+            (config.election_min, config.election_max) = (timeout / 2, timeout);
+            config.proposal_timeout = timeout;
+            config.peer_timeout = timeout;
+            flock.start_as(n, config).await;
+        }
+        assert_eq!(flock.add(1).await, Some(1));
+        let leader = flock.leader().await;
+        flock.nodes.retain(|n, _| *n == leader);
+        let node = &flock.nodes[&leader];
+        let began = Instant::now();
+        match node.propose(add(9)).await {
+            Err(Error::Unknown) => assert!(began.elapsed() >= timeout),
+            // A machine that is so busy has to try again.
+            Err(Error::NoQuorum | Error::NotLeader { .. }) => return None,
+            other => panic!("{other:?}"),
+        }
+        let refused = node.propose(add(9)).await;
+        assert!(matches!(refused, Err(Error::NoQuorum)), "{refused:?}");
+        let seen = node.read(Consistency::Local, |counter| counter.sum).await;
+        assert_eq!(seen.expect("it is local"), 1);
+        Some(())
+    })
+    .await;
 }
 
 #[tokio::test]
