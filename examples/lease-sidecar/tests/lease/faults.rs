@@ -274,7 +274,7 @@ const AWAY: u64 = 10;
 
 #[test]
 fn without_the_api_writes_stop_at_the_deadline_and_come_back() -> Result<()> {
-    let given = from_environment("BELLWETHER_API_AWAY")?;
+    let given = from_environment("BELLWETHER_OUTAGE")?;
     let away = Duration::from_secs(given.unwrap_or(AWAY));
     play(&Setting::default(), |scene| {
         let primary = scene.settled()?;

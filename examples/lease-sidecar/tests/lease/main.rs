@@ -7,5 +7,6 @@ mod flags;
 mod names;
 mod permissions;
 mod readiness;
+mod restarts;
 mod scene;
 mod telling;
