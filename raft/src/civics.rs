@@ -48,12 +48,25 @@ impl Civics {
         }
     }
 
+    /// Takes on the founding that was agreed on, before its group begins. It is kept only by
+    /// [`join`](Self::join), once the log knows of the group: a node that would belong to a group
+    /// and have nothing of it would wait for others to begin, and they for it.
+    #[must_use]
+    pub(crate) fn found(&self, charter: u128) -> bool {
+        let papers = self.papers();
+        papers.charter == 0 && self.identity.join(charter)
+    }
+
     /// Joins the group of this founding; `false` if this node belongs to another one.
     #[must_use]
     pub(crate) fn join(&self, charter: u128) -> bool {
         let mut papers = self.papers();
         if papers.charter == charter {
             return true;
+        }
+        let taken_on = self.identity.charter();
+        if taken_on != 0 && taken_on != charter {
+            return false;
         }
         let mut then = papers.clone();
         then.charter = charter;

@@ -1,4 +1,4 @@
-mod lead;
+pub(crate) mod lead;
 mod propose;
 mod read;
 mod start;
@@ -18,8 +18,6 @@ use tokio::{
     time::{Instant, sleep},
 };
 
-use openraft::async_runtime::watch::WatchReceiver as _;
-
 use crate::{
     Config, Error, Leadership, NodeId, Peer, StateMachine, Status,
     apply::Shared,
@@ -28,6 +26,7 @@ use crate::{
     types::{Membership, Types},
 };
 
+use lead::Helm;
 use propose::Proposal;
 
 pub use read::Consistency;
@@ -35,7 +34,7 @@ pub use read::Consistency;
 /// A node that ends waits for so long for what may block.
 const LEAVING: Duration = Duration::from_secs(5);
 
-type Metrics = openraft::RaftMetrics<Types>;
+pub(crate) type Metrics = openraft::RaftMetrics<Types>;
 
 /// A node of a group: the handle by which the user proposes, reads and looks after it.
 ///
@@ -50,9 +49,7 @@ pub struct Group<M: StateMachine> {
     raft: Raft<M>,
     machine: Shared<M>,
     proposals: mpsc::Sender<Proposal>,
-    leadership: watch::Receiver<Leadership>,
-    /// The term in which this node hands over, and no longer acts as leader.
-    handing_over: watch::Sender<Option<u64>>,
+    helm: Helm<M>,
     dialler: Dialler,
     log: Log,
     /// The data directory, which is free for others once all that use it are gone.
@@ -77,7 +74,7 @@ impl<M: StateMachine> Group<M> {
     /// Who leads, as this node knows it. Its last value is [`Leadership::Vacant`].
     #[must_use]
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        self.leadership.clone()
+        self.helm.leadership.clone()
     }
 
     /// Proposes a command; its reply, once a majority has it and this node has applied it.
@@ -142,7 +139,7 @@ impl<M: StateMachine> Group<M> {
     ///
     /// Once begun, a hand-over goes on.
     pub async fn transfer(&self, to: NodeId) -> Result<(), Error> {
-        lead::transfer(self, to).await
+        self.helm.transfer(to).await
     }
 
     /// How this node stands.
@@ -155,7 +152,7 @@ impl<M: StateMachine> Group<M> {
                 id: self.id(),
                 member: self.me(membership),
             },
-            leadership: self.leadership.borrow().clone(),
+            leadership: self.helm.leadership.borrow().clone(),
             term: metrics.current_term,
             voters: peers(membership, membership.voter_ids()),
             learners: peers(membership, membership.learner_ids()),
@@ -175,7 +172,7 @@ impl<M: StateMachine> Group<M> {
     ///
     /// Dropping the future ends the node as a crash would.
     pub async fn shutdown(mut self) {
-        lead::hand_over(&self).await;
+        self.helm.hand_over().await;
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "the node did not end cleanly");
         }
@@ -196,7 +193,7 @@ impl<M: StateMachine> Group<M> {
     }
 
     fn metrics(&self) -> Metrics {
-        self.raft.metrics().borrow_watched().clone()
+        self.helm.metrics()
     }
 
     fn me(&self, membership: &Membership) -> crate::Member {

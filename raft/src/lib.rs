@@ -101,8 +101,11 @@
 //!   [`until`](Leadership::Leading). That rests on clocks that run alike: those of two nodes may
 //!   differ in speed by less than a tenth.
 //! - **Exactly one group is founded**, however many nodes start at once and whatever they see of
-//!   each other, as long as `quorum` is more than half of the members: see [`Roster`]. The nodes
-//!   that found it are its voters; there is no way yet to add others.
+//!   each other, as long as `quorum` is more than half of the members: see [`Roster`].
+//! - **Members follow discovery**, one change at a time: who is new is brought up to date and then
+//!   votes; who comes back under another [`NodeId`] replaces who it was in one change; who is no longer
+//!   named is removed after `remove_after`, but never so that fewer than `quorum` vote or most of the
+//!   voters do not answer. Who is named and dead stays a member.
 //! - **Without a majority** new proposals are refused with [`Error::NoQuorum`] once the lease has
 //!   ended; those that were taken before end as [`Error::Unknown`] at their deadline.
 //!   [`Consistency::Local`] reads go on.
@@ -112,6 +115,7 @@
 //!   reaches the port can take part. Keep it to the group's own network.
 
 mod apply;
+mod census;
 mod civics;
 mod codec;
 mod commands;

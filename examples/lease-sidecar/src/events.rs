@@ -8,17 +8,14 @@ mod outbox;
 mod publish;
 
 use std::{
-    pin::pin,
+    sync::Arc,
     time::{Duration, Instant, SystemTime},
 };
 
 use bellwether_election::LeaseStatus;
 use bellwether_replication::Status;
 use kube::Client;
-use tokio::{
-    sync::watch,
-    time::{sleep_until, timeout},
-};
+use tokio::{sync::watch, time::sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::Settings;
@@ -26,8 +23,8 @@ use note::notes;
 use outbox::{Outbox, Outcome};
 use publish::Publisher;
 
-/// How long the last events may take when the program ends.
-const LAST_WORDS: Duration = Duration::from_millis(500);
+/// How long the program waits at its end for the last events.
+pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 
 /// How many events the API has taken, and how many were given up.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -67,10 +64,10 @@ impl Teller {
         self.counts.subscribe()
     }
 
-    /// Tells until the sidecar ends, and then, for a moment, what is left.
+    /// Tells until the sidecar ends, and then what is left.
     pub(crate) async fn run(
         mut self,
-        mut status: watch::Receiver<std::sync::Arc<Status>>,
+        mut status: watch::Receiver<Arc<Status>>,
         mut lease: watch::Receiver<LeaseStatus>,
     ) {
         loop {
@@ -95,9 +92,8 @@ impl Teller {
             }
         }
         self.collect(&status.borrow_and_update(), &lease.borrow());
-        let rest = pin!(self.tell_rest());
-        // What is not told by then is not told.
-        let _ = timeout(LAST_WORDS, rest).await;
+        self.outbox.hurry();
+        while self.tell_next().await {}
     }
 
     fn collect(&mut self, status: &Status, lease: &LeaseStatus) {
@@ -142,12 +138,6 @@ impl Teller {
         self.outbox.done(now(), &outcome);
         self.count();
         true
-    }
-
-    /// Each once, without pauses between.
-    async fn tell_rest(&mut self) {
-        self.outbox.hurry();
-        while self.tell_next().await {}
     }
 
     fn count(&self) {

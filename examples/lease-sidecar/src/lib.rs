@@ -16,7 +16,7 @@ use std::{future::Future, sync::Arc};
 
 use anyhow::Context as _;
 use bellwether_discovery::{Announcer, Kubernetes};
-use bellwether_election::{Election as _, Lease, LeaseStatus, Participant, seat};
+use bellwether_election::{Election as _, Error, Lease, LeaseStatus, Participant, seat};
 use bellwether_hive::{
     Figures, Outside, YesNo, bridge,
     cli::Misconfigured,
@@ -30,12 +30,13 @@ use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
+    time::timeout,
 };
 use tracing::info;
 
 use events::{Counts, Teller};
 use leader::Front;
-use members::Roster;
+use members::{Peers, Roster};
 use report::Reporter;
 pub use settings::Settings;
 
@@ -50,7 +51,13 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     tokio::pin!(stop);
 
     let client = cluster::connect().await?;
-    let mut election = Lease::new(client.clone(), settings.election()).context(Misconfigured)?;
+    let (peers_in, peers) = watch::channel(Peers::new());
+    let election = Lease::new(client.clone(), settings.election(peers));
+    let mut election = election.map_err(|error| match error {
+        // What listens there may be about to end.
+        Error::Listen { .. } => anyhow::Error::from(error).context("--peer-listen"),
+        _ => anyhow::Error::from(error).context(Misconfigured),
+    })?;
     let discovery = Kubernetes::new(client.clone(), settings.discovery()).context(Misconfigured)?;
     let announcer = settings
         .announcer()
@@ -81,6 +88,9 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         .admin(reporter.reports(), requests, figures.clone(), &mut tasks)
         .await?;
     let ports = ports(&settings, &front, &readers)?;
+    if let Some(listen) = settings.peer_listen {
+        tasks.spawn(members::beside(roster.clone(), listen.port(), peers_in));
+    }
 
     let member = settings.member.clone();
     tasks.spawn(members::follow(discovery, member, roster_in, problem_in));
@@ -106,7 +116,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
             std::future::pending().await
         });
     }
-    // It ends by itself, after the sidecar; if this function fails, with it.
+    // It ends by itself, soon after the sidecar; otherwise with this function.
     let mut telling = JoinSet::new();
     if let Some(teller) = teller {
         telling.spawn(teller.run(handle.status(), election.status()));
@@ -140,7 +150,10 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         ended = tasks.join_next() => return Err(premature(ended)),
     }
     let ended = hand_over(&handle, agent, ports, settings.agent.shutdown_timeout).await;
-    telling.join_next().await;
+    if ended.is_ok() {
+        // What is not told by then is not told.
+        let _ = timeout(events::LAST_WORDS, telling.join_next()).await;
+    }
     ended
 }
 

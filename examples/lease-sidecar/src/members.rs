@@ -10,6 +10,9 @@ use tracing::{info, warn};
 /// The servers of all members by name.
 pub(crate) type Roster = BTreeMap<String, Address>;
 
+/// Where the agents of all members are asked, by name.
+pub(crate) type Peers = BTreeMap<String, (String, u16)>;
+
 /// Follows discovery for ever, for this member.
 pub(crate) async fn follow(
     mut discovery: Kubernetes,
@@ -43,6 +46,22 @@ pub(crate) async fn follow(
                 warn!("{words}");
                 problem.send_replace(Some(words));
             }
+        }
+    }
+}
+
+/// Agents are asked on the hosts of their servers, at one port for all. For ever.
+pub(crate) async fn beside(
+    mut roster: watch::Receiver<Roster>,
+    port: u16,
+    peers: watch::Sender<Peers>,
+) -> anyhow::Result<()> {
+    loop {
+        let hosts = roster.borrow_and_update().clone();
+        let peer = |(name, server): (String, Address)| (name, (server.host, port));
+        peers.send_replace(hosts.into_iter().map(peer).collect());
+        if roster.changed().await.is_err() {
+            std::future::pending::<()>().await;
         }
     }
 }

@@ -18,7 +18,7 @@ use k8s_openapi::{
 };
 use serde_json::{Value, json};
 
-const FOLDERS: [&str; 3] = ["base", "without-volume", "tied-to-agent"];
+const FOLDERS: [&str; 4] = ["base", "without-volume", "tied-to-agent", "failsafe"];
 
 #[test]
 fn every_field_is_known_to_the_types_of_kubernetes() {
@@ -34,8 +34,8 @@ fn every_field_is_known_to_the_types_of_kubernetes() {
     }
     assert_eq!(
         count,
-        10 + 1 + 1,
-        "ten objects, and a patch in each overlay"
+        10 + 1 + 1 + 2,
+        "ten objects, a patch in each overlay, and one more object for failsafe"
     );
 }
 
@@ -155,6 +155,41 @@ fn clients_reach_the_agents_and_only_members_reach_servers() {
 }
 
 #[test]
+fn with_failsafe_members_ask_each_other_and_nobody_else_does() {
+    let agent = container("failsafe", "agent");
+    let flags = list(&agent["env"]).into_iter().flat_map(|variable| {
+        // As the program names the variables of its flags.
+        let name = text(&variable["name"]);
+        let flag = name
+            .strip_prefix("BELLWETHER_")
+            .expect("one of its variables");
+        let flag = format!("--{}", flag.to_lowercase().replace('_', "-"));
+        let value = text(&variable["value"]);
+        if value == "true" {
+            vec![flag]
+        } else {
+            vec![flag, value]
+        }
+    });
+    let settings = settings_with(flags);
+    settings.check().expect("the flags go together");
+    assert!(settings.failsafe);
+    let listen = settings.peer_listen.expect("it is asked");
+    let ports = json!([{ "name": "peer", "containerPort": listen.port() }]);
+    assert_eq!(agent["ports"], ports);
+    let policy = object("failsafe", "NetworkPolicy", "redis-failsafe");
+    let pods = json!({ "matchLabels": { "app": "redis" } });
+    assert_eq!(policy["spec"]["podSelector"], pods);
+    assert_eq!(
+        policy["spec"]["ingress"],
+        json!([{ "from": [{ "podSelector": pods }], "ports": [{ "port": listen.port() }] }])
+    );
+    let others = container("base", "agent")["ports"].clone();
+    let taken = |port: &Value| port["containerPort"] == listen.port();
+    assert!(!list(&others).iter().any(taken), "a port of its own");
+}
+
+#[test]
 fn every_selector_means_these_pods() {
     let set = stateful_set();
     let labels = &set["spec"]["template"]["metadata"]["labels"];
@@ -236,6 +271,11 @@ fn nothing_runs_as_root_or_writes_outside_its_volume() {
 
 /// What the agent makes of its arguments, in a pod.
 fn settings() -> Settings {
+    settings_with([])
+}
+
+/// The same with more of them.
+fn settings_with(more: impl IntoIterator<Item = String>) -> Settings {
     let password = tempfile::NamedTempFile::new().expect("a file");
     fs::write(password.path(), "secret").expect("it is written");
     let from_file = format!("file:{}", password.path().display());
@@ -253,7 +293,8 @@ fn settings() -> Settings {
             .replace("env:REDIS_PASSWORD", &from_file)
     });
     let program = std::iter::once("bellwether-lease".to_owned());
-    let settings = Settings::try_parse_from(program.chain(arguments)).expect("known flags");
+    let arguments = program.chain(arguments).chain(more);
+    let settings = Settings::try_parse_from(arguments).expect("known flags");
     assert_eq!(settings.member, "redis-0");
     assert_eq!(settings.pod_uid.as_deref(), Some("6f2c"));
     assert!(

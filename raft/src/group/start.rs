@@ -13,7 +13,11 @@ use crate::{
     Config, Error, Leadership, Roster, StateMachine,
     apply::{Applier, Shared},
     civics::Civics,
-    group::{Group, lead, propose},
+    group::{
+        Group,
+        lead::{self, Helm},
+        propose,
+    },
     home::Home,
     keep::keep,
     log::READ_BYTES,
@@ -92,18 +96,22 @@ impl<M: StateMachine> Group<M> {
             within: config.peer_timeout,
             max_message,
         });
-        let steward = Steward {
+        let (news, leadership) = watch::channel(Leadership::Vacant);
+        let helm = Helm {
             raft: raft.clone(),
+            id,
+            lease: config.election_max,
+            leadership,
+            handing_over: watch::Sender::new(None),
+        };
+        let steward = Steward {
+            helm: helm.clone(),
             civics,
             dialler: dialler.clone(),
             roster,
-            me: config.member.clone(),
-            form_timeout: config.form_timeout,
-            peer_timeout: config.peer_timeout,
+            config: Arc::clone(&config),
         };
         let (proposals, queue) = mpsc::channel(QUEUE);
-        let (news, leadership) = watch::channel(Leadership::Vacant);
-        let handing_over = watch::Sender::new(None);
         let mut tasks = JoinSet::new();
         let quiet = if restarted {
             config.election_max
@@ -127,7 +135,7 @@ impl<M: StateMachine> Group<M> {
         tasks.spawn(lead::publish(
             raft.clone(),
             config.election_max,
-            handing_over.subscribe(),
+            helm.handing_over.subscribe(),
             news,
         ));
         Ok(Self {
@@ -136,8 +144,7 @@ impl<M: StateMachine> Group<M> {
             raft,
             machine,
             proposals,
-            leadership,
-            handing_over,
+            helm,
             dialler,
             log,
             disk,

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use bellwether_raft::{Config, Consistency, Error, Group, Roster, Storage};
+use bellwether_raft::{Config, Consistency, Group, Roster, Storage};
 use bytes::Bytes;
 
 use crate::{
@@ -32,19 +32,8 @@ async fn a_group_that_ends_as_a_whole_goes_on_where_it_was() {
     for life in 6..9 {
         flock.nodes.clear();
         for n in 0..3 {
-            // The directory is free once the node that had it is gone.
-            let node = until("the data directory", async || {
-                let roster = Roster::fixed(flock.members.clone());
-                match Group::start(flock.config(n), roster, Counter::default()).await {
-                    Ok(node) => Some(node),
-                    Err(Error::Data { what, .. }) if what.contains("another process") => None,
-                    Err(Error::Listen { .. }) => None,
-                    Err(error) => panic!("{error}"),
-                }
-            });
-            let node = node.await;
-            assert_eq!(node.id(), ids[&n]);
-            flock.nodes.insert(n, node);
+            flock.start(n).await;
+            assert_eq!(flock.nodes[&n].id(), ids[&n]);
         }
         assert_eq!(flock.add(life).await, Some((1..=life).sum()));
     }
@@ -116,6 +105,7 @@ async fn a_directory_serves_one_node_of_one_group() {
         mut nodes,
         disk,
         members,
+        ..
     } = flock;
     nodes.remove(&0).expect("it runs").shutdown().await;
     for (group, member, expected) in [

@@ -5,3 +5,4 @@ mod durable;
 mod flock;
 mod forming;
 mod hostile;
+mod members;

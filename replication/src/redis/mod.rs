@@ -22,7 +22,12 @@ pub struct RedisOptions {
     /// User and password of control connections. The user needs the commands AUTH, CLIENT, CONFIG,
     /// EXEC, FAILOVER, FCALL_RO, FUNCTION, INFO, MULTI, REPLICAOF and ROLE. In place of FCALL_RO and
     /// FUNCTION, which Redis has from 7.0 on, GET and SET of the key `bellwether:passport` will do:
-    /// see [`Passport`].
+    /// see [`Passport`]. Of CONFIG it reads `replica-priority` and `min-replicas-*`, and sets
+    /// `replica-read-only`; `min-replicas-to-write` and `min-replicas-max-lag`, if so configured;
+    /// `masteruser` and `masterauth`, if there are `replication_credentials`; and, for the instant in
+    /// which a passport is written, whichever of `min-replicas-to-write`, `maxmemory` and
+    /// `stop-writes-on-bgsave-error` forbids that. Where CONFIG is not to be had, servers do without:
+    /// then `replica-read-only` has to be yes, and what forbids every write forbids a promotion.
     pub credentials: Option<Credentials>,
     /// What the server uses towards its primary (`masteruser`, `masterauth`), set with each
     /// [`Instance::follow`]. `None` leaves the server's own configuration alone.

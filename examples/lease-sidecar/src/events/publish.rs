@@ -165,3 +165,95 @@ fn time(at_ms: u64) -> Timestamp {
     let time = at_ms.and_then(|at_ms| Timestamp::from_millisecond(at_ms).ok());
     time.unwrap_or(Timestamp::MAX)
 }
+
+#[cfg(test)]
+mod tests {
+    use bellwether_testkit::kube::{Access, Act, Fault, KubeApi, Refusal};
+    use clap::Parser as _;
+    use kube::config::{KubeConfigOptions, Kubeconfig};
+
+    use super::*;
+
+    async fn publisher(api: &KubeApi, access: Access) -> Publisher {
+        let kubeconfig = api.kubeconfig(&api.user("redis-1", access));
+        let kubeconfig = Kubeconfig::from_yaml(&kubeconfig).unwrap();
+        let options = KubeConfigOptions::default();
+        let config = kube::Config::from_custom_kubeconfig(kubeconfig, &options);
+        let mut config = config.await.unwrap();
+        config.default_retry = false;
+        // Refused if another test was faster.
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let client = Client::try_from(config).unwrap();
+        let flags = ["--lease", "redis", "--headless-service", "redis"];
+        let flags = flags
+            .iter()
+            .chain(&["--member", "redis-1", "--pod-uid", "6f2c"]);
+        let settings = Settings::parse_from(std::iter::once(&"bellwether-lease").chain(flags));
+        Publisher::new(client, &settings)
+    }
+
+    fn note(number: u64) -> Note {
+        Note {
+            about: About::Pod,
+            warns: true,
+            reason: "FailedOver",
+            action: "Promote",
+            text: "redis-1: serve in term 7".to_owned(),
+            at_ms: 1_795_000_000_000,
+            number,
+        }
+    }
+
+    /// On a real server too, where one is named.
+    #[tokio::test]
+    async fn an_event_is_made_once_and_counted_up() {
+        let api = KubeApi::start().unwrap();
+        let publisher = publisher(&api, Access::all()).await;
+        let create = Call::Create(note(1));
+        for _ in 0..2 {
+            // The second time as if the first had not been answered.
+            assert_eq!(publisher.publish(&create).await, Outcome::Told);
+        }
+        let repeat = |count, first| Call::Repeat {
+            first,
+            count,
+            at_ms: 1_795_000_060_000,
+        };
+        assert_eq!(publisher.publish(&repeat(2, note(1))).await, Outcome::Told);
+        let gone = publisher.publish(&repeat(2, note(9))).await;
+        assert!(matches!(gone, Outcome::Refused(_)), "{gone:?}");
+        let name = publisher.name(&note(1));
+        let event = api.object("events", "default", &name).unwrap().unwrap();
+        assert_eq!(event["series"]["count"], 2, "{event}");
+        assert_eq!(event["note"], "redis-1: serve in term 7");
+        assert_eq!(event["regarding"]["uid"], "6f2c");
+        assert_eq!(event["related"]["name"], "redis");
+    }
+
+    #[tokio::test]
+    async fn what_came_of_a_call_says_what_to_do_next() {
+        let api = KubeApi::start().unwrap();
+        let permitted = publisher(&api, Access::all()).await;
+        let access = Access::all().deny(&["create"], "events.k8s.io", "events");
+        let forbidden = publisher(&api, access).await;
+        let call = Call::Create(note(1));
+        let outcome = forbidden.publish(&call).await;
+        assert!(matches!(outcome, Outcome::Forbidden(_)), "{outcome:?}");
+        for refusal in [Refusal::TooManyRequests(1), Refusal::Unavailable] {
+            let fault = Fault::new(Act::Refuse(refusal)).resource("events");
+            let id = api.add_fault(fault);
+            let outcome = permitted.publish(&call).await;
+            assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+            api.remove_fault(id);
+        }
+        let long = Note {
+            text: "x".repeat(1025),
+            ..note(2)
+        };
+        let outcome = permitted.publish(&Call::Create(long)).await;
+        assert!(matches!(outcome, Outcome::Refused(_)), "{outcome:?}");
+        api.link().silence().unwrap();
+        let outcome = permitted.publish(&call).await;
+        assert!(matches!(outcome, Outcome::Failed(_)), "{outcome:?}");
+    }
+}

@@ -2,11 +2,13 @@
 
 mod cluster;
 mod datasets;
+mod failsafe;
 mod faults;
 mod flags;
 mod names;
 mod permissions;
 mod readiness;
+mod replicas;
 mod restarts;
 mod scene;
 mod telling;

@@ -100,7 +100,12 @@ fn a_replica_that_loads_is_not_ready() -> Result<()> {
         let replica = (primary + 1) % 3;
         is_ready(scene, replica)?;
         // As a snapshot, which is loaded key by key.
-        scene.pods[replica].redis.command(&["BGREWRITEAOF"])?;
+        until(PATIENCE, "another snapshot has ended", || {
+            scene.pods[replica]
+                .redis
+                .command(&["BGREWRITEAOF"])
+                .map(drop)
+        })?;
         until(PATIENCE, "the snapshot", || {
             let info = scene.pods[replica]
                 .redis

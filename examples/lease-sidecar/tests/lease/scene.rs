@@ -52,7 +52,7 @@ pub(crate) struct Pod {
 /// How pods are started.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setting {
-    /// More flags for every agent.
+    /// More flags for every agent, with `{ip}` for its own address.
     pub(crate) flags: Vec<String>,
     /// More arguments for every server.
     pub(crate) redis: Vec<String>,
@@ -183,6 +183,8 @@ impl Scene {
         };
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
         let log = self.dir.path().join(format!("{name}.log"));
+        let own = ip.to_string();
+        let flags = setting.flags.iter().map(|flag| flag.replace("{ip}", &own));
         let mut program = Program::new(AGENT)
             .args(["--redis", &format!("{ip}:{redis_port}")])
             .args(["--leader-listen", &format!("{ip}:{}", self.leader_port)])
@@ -194,7 +196,7 @@ impl Scene {
                 "--pod-uid",
                 made["metadata"]["uid"].as_str().unwrap_or_default(),
             ])
-            .args(&setting.flags)
+            .args(flags)
             .env(
                 "RUST_LOG",
                 "debug,kube=info,hyper=info,tower=info,rustls=info",
