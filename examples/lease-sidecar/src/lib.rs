@@ -106,9 +106,20 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     };
     info!(name = server.name, redis = %server.address, "the others reach this member here");
     let (participant, seat) = seat(Bytes::new());
+    let pauser = election.pauser();
     let (sidecar, handle) = sidecar(&settings, server.clone(), roster, participant);
+    let sidecar = sidecar.with_pause(pauser.paused());
     figures.follow(&server.name, &handle);
-    tasks.spawn(bridge::carry_out(requested, handle.clone()));
+    let pause = move |paused| {
+        let pauser = pauser.clone();
+        async move {
+            match paused {
+                true => pauser.pause().await,
+                false => pauser.resume().await,
+            }
+        }
+    };
+    tasks.spawn(bridge::carry_out(requested, handle.clone(), pause));
     if let Some(mut announcer) = announcer {
         let leaders = front.service.subscribe();
         tasks.spawn(async move {
@@ -158,8 +169,16 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
 }
 
 fn outside(lease: &LeaseStatus, events: Counts) -> Outside {
+    let states = lease.failsafe.as_ref().map(|failsafe| {
+        [
+            ("ready", !failsafe.members.is_empty()),
+            ("asking", failsafe.asking),
+            ("promised", failsafe.promised_to.is_some()),
+        ]
+    });
     Outside {
         paused: lease.paused,
+        failsafe: states.into_iter().flatten().collect(),
         calls: lease.calls,
         failures: lease.failures,
         answered: lease.answered,

@@ -30,6 +30,7 @@ impl Reporter {
         let report = Report {
             live: true,
             ready: Err("the members of the group are not known yet".to_owned()),
+            paused: false,
             role: bellwether_admin::Role::Neither,
             status: Value::Null,
         };

@@ -6,6 +6,7 @@ mod failsafe;
 mod faults;
 mod flags;
 mod names;
+mod pauses;
 mod permissions;
 mod readiness;
 mod replicas;

@@ -446,12 +446,17 @@ impl Pod {
 
     /// What it says to any request without a body.
     pub(crate) fn ask(&self, method: &str, path: &str) -> Result<(u16, String)> {
+        self.ask_with("", method, path)
+    }
+
+    /// The same, with more lines in the request's head.
+    pub(crate) fn ask_with(&self, head: &str, method: &str, path: &str) -> Result<(u16, String)> {
         use std::io::{Read as _, Write as _};
         let mut stream = std::net::TcpStream::connect_timeout(&self.admin, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         write!(
             stream,
-            "{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n{head}\r\n"
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;

@@ -79,6 +79,9 @@ impl Core {
             _ if self.handover.is_some() => Some("a switchover is under way".to_owned()),
             Phase::Leading(spell) if spell.is_serving() => None,
             Phase::Following(following) => Some(format!("{} leads: ask there", following.leader)),
+            _ if self.paused => {
+                Some("nobody serves at present: resume, for another to take over".to_owned())
+            }
             _ => Some("nobody serves at present".to_owned()),
         };
         if let Some(why) = refusal {

@@ -3,6 +3,7 @@
 mod decisions;
 mod demand;
 mod passports;
+mod pauses;
 
 use std::{
     collections::{BTreeMap, BTreeSet},

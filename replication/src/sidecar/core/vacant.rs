@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Core, FENCE, Inspection, Order, Phase};
+use super::{Core, FENCE, Flaw, Inspection, Order, Phase, WHILE_PAUSED};
 use crate::{
     Address, Clients, Kind, Link, Refusal, Role,
     rank::{self, Offsets},
@@ -23,6 +23,8 @@ pub(super) struct Vacancy {
     /// What is decided rests on answers no older than this.
     since: Instant,
     pub(super) spoken: bool,
+    /// Why this member does not stand, as it was said last.
+    pub(super) abstains: Option<Refusal>,
 }
 
 impl Vacancy {
@@ -30,6 +32,7 @@ impl Vacancy {
         Self {
             since: now,
             spoken: false,
+            abstains: None,
         }
     }
 
@@ -154,9 +157,14 @@ impl Core {
     /// Why this server should not stand, if so.
     fn fitness(&mut self, own: &Inspection, since: Instant) -> Result<(), (Refusal, String)> {
         own.fit().map_err(|why| (Refusal::Unfit, why.to_owned()))?;
-        if let Some((node, theirs)) = self.who_is_ahead(own, since, Offsets::Moving) {
+        // Nobody can be given way to later while failover is paused.
+        let (offsets, hint) = match self.paused && !self.flawed(Flaw::StandsInVain) {
+            true => (Offsets::Settled, WHILE_PAUSED),
+            false => (Offsets::Moving, ""),
+        };
+        if let Some((node, theirs)) = self.who_is_ahead(own, since, offsets) {
             let why = format!(
-                "{node} is ahead: {} keys at {}, here {} at {}",
+                "{node} is ahead: {} keys at {}, here {} at {}{hint}",
                 theirs.keys, theirs.position, own.keys, own.position
             );
             return Err((Refusal::Behind, why));

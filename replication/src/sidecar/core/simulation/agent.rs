@@ -49,6 +49,10 @@ pub(super) struct Agent {
     pub(super) gave_way: Option<Time>,
     /// In which run it last heard that its server was primary or had a link to one, and when.
     pub(super) in_step: Option<(u64, Time)>,
+    /// Whether it was told that failover is paused.
+    pub(super) knows_of_pause: bool,
+    /// When it gave leadership up of late.
+    pub(super) resigned: Vec<Time>,
     /// What its server's passport has to be later than, when it serves.
     pub(super) exceeds: Option<Issue>,
     /// Whether the promoted server was told to demand replicas; what became of that is not known.
@@ -120,6 +124,8 @@ impl World {
             unserved_since: self.now,
             gave_way: None,
             in_step: None,
+            knows_of_pause: false,
+            resigned: Vec::new(),
             exceeds: None,
             demanded: false,
             inbox: Vec::new(),
@@ -130,6 +136,7 @@ impl World {
         self.ledger.agent_started(node);
         self.step(node, life, Event::Tick);
         self.relink(node, false);
+        self.tell_pause(node);
         if self.plan.unseen {
             let delay = self.delay();
             self.after(delay, Happening::List { node, life });
@@ -209,14 +216,13 @@ impl World {
         {
             agent.watches = answer.is_ok();
         }
+        if let Event::Paused(paused) = event {
+            agent.knows_of_pause = paused;
+        }
         if self.trace {
             trace_event(self.now, node, &event);
         }
         let actions = agent.core.step(local, event);
-        if agent.knows_who_serves(node) {
-            agent.unserved_since = self.now;
-            agent.gave_way = None;
-        }
         let wake = agent
             .core
             .wake_at()
@@ -236,6 +242,13 @@ impl World {
             }
             self.perform(node, action);
         }
+        // As its core judges, by what it shows after this.
+        if let Some(agent) = &mut self.nodes[node].agent
+            && agent.knows_who_serves(node)
+        {
+            agent.unserved_since = self.now;
+            agent.gave_way = None;
+        }
         if left {
             self.end_agent(node);
         }
@@ -247,6 +260,7 @@ impl World {
         match action {
             Action::Campaign(rank) => self.campaign(node, rank),
             Action::Resign(successor) => {
+                self.check_resignation(node, successor.as_ref());
                 if let Some(agent) = &mut self.nodes[node].agent {
                     if successor
                         .as_ref()

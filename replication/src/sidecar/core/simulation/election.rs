@@ -387,7 +387,8 @@ impl World {
             return;
         }
         let stands = |node: usize| {
-            let agent = self.nodes[node].agent.as_ref()?;
+            let may = self.may_take_the_lease(node);
+            let agent = self.nodes[node].agent.as_ref().filter(|_| may)?;
             let votes = !agent.stopped && agent.seat.spoke;
             Some((agent.seat.strength(now).filter(|_| votes)?, Reverse(node)))
         };
@@ -403,7 +404,8 @@ impl World {
     /// does.
     fn take_at_once(&mut self, group: &[usize]) -> bool {
         let stands = |node: &usize| self.runs(*node) && self.stands(*node);
-        let candidates: Vec<usize> = group.iter().copied().filter(stands).collect();
+        let may = |node: &usize| self.may_take_the_lease(*node);
+        let candidates: Vec<usize> = group.iter().copied().filter(stands).filter(may).collect();
         if candidates.is_empty() || self.rng.u8(..4) == 0 {
             return false;
         }
@@ -456,6 +458,7 @@ impl World {
         seat.renewed = now;
         seat.handover = None;
         self.leased_until = now + EXPIRY;
+        self.took_the_lease(node);
         self.take_role(node, Role::Leading(term));
     }
 
@@ -476,6 +479,6 @@ impl World {
 }
 
 /// Whether this is the member that was named, perhaps without its incarnation.
-fn is_called(node: &NodeId, named: &NodeId) -> bool {
+pub(super) fn is_called(node: &NodeId, named: &NodeId) -> bool {
     node == named || named.incarnation.is_nil() && node.member == named.member
 }

@@ -59,6 +59,8 @@ pub(super) struct Plan {
     /// The most that a slow message takes.
     pub(super) slowness: Time,
     pub(super) lame: Option<usize>,
+    /// When an operator first pauses failover, in worlds where candidates race.
+    pub(super) pause: Option<Time>,
 }
 
 impl Plan {
@@ -96,6 +98,7 @@ impl Plan {
             faults: rng.usize(2..14),
             slowness: rng.u64(2 * MS..90 * MS),
             lame: some(rng),
+            pause: None,
         }
     }
 
@@ -150,6 +153,8 @@ pub(super) enum Fault {
     Leave(usize),
     /// A user of the primary removes all keys, or the passport with all functions.
     Flush(Entry),
+    /// An operator pauses automatic failover, or resumes it.
+    Pause(bool),
     /// All is repaired.
     End,
 }
@@ -185,6 +190,7 @@ impl World {
             let at = self.rng.u64(500 * MS..troubled);
             self.after(at, Happening::Fault(Fault::Strike));
         }
+        self.plan_pauses();
         self.after(troubled, Happening::Fault(Fault::End));
     }
 
@@ -414,6 +420,7 @@ impl World {
             Fault::Switchover { to, anywhere } => self.switch_over(to, anywhere),
             Fault::Leave(node) => self.leave(node),
             Fault::Flush(entry) => self.flush(entry),
+            Fault::Pause(paused) => self.pause(paused),
             Fault::End => self.heal(),
         }
     }
@@ -514,6 +521,7 @@ impl World {
 
     fn heal(&mut self) {
         self.note(|_| "all is repaired".to_owned());
+        self.pause(false);
         for a in 0..self.nodes.len() {
             for b in 0..a {
                 let now = self.now;

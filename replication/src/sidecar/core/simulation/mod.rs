@@ -14,6 +14,7 @@ mod mesh;
 mod message;
 mod network;
 mod passports;
+mod pauses;
 mod server;
 mod servers;
 mod tell;
@@ -175,6 +176,16 @@ fn ignoring_the_group_is_found() {
 #[test]
 fn ignoring_a_flush_is_found() {
     finds(Flaw::IgnoresFlush, 3_000);
+}
+
+#[test]
+fn standing_in_vain_is_found() {
+    finds(Flaw::StandsInVain, 3_000);
+}
+
+#[test]
+fn handing_over_while_paused_is_found() {
+    finds(Flaw::NamesWhilePaused, 3_000);
 }
 
 #[test]

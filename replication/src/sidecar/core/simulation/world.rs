@@ -17,6 +17,7 @@ use super::{
     mesh::Mesh,
     message::{Message, Outcome},
     network::{Network, Path},
+    pauses::{self, Pauses},
     server::{Server, node_at},
 };
 use crate::sidecar::core::{Action, Event, Flaw};
@@ -123,6 +124,7 @@ pub(super) struct World {
     pub(super) flaw: Option<Flaw>,
     /// Until when nobody else may take the lease, in worlds where candidates race for one.
     pub(super) leased_until: Time,
+    pub(super) pauses: Pauses,
     /// Whether a vote is scheduled.
     pub(super) voting: bool,
     pub(super) violation: Option<String>,
@@ -135,7 +137,8 @@ pub(super) struct World {
 impl World {
     pub(super) fn new(seed: u64, flaw: Option<Flaw>, epoch: Instant, trace: bool) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let plan = Plan::draw(&mut rng);
+        let mut plan = Plan::draw(&mut rng);
+        plan.pause = pauses::draw(seed);
         let mut world = Self {
             now: 0,
             network: Network::whole(plan.nodes),
@@ -146,6 +149,7 @@ impl World {
             plan,
             flaw,
             leased_until: 0,
+            pauses: Pauses::default(),
             voting: false,
             violation: None,
             queue: BinaryHeap::new(),
