@@ -71,6 +71,8 @@ pub struct Config {
     /// bytes of log are kept behind it, for nodes that are behind. Default 64 MiB; no less than
     /// `max_batch`.
     pub snapshot_after: usize,
+    /// A snapshot that another node sends has at most this many bytes. Default 16 GiB.
+    pub max_snapshot: u64,
 }
 
 impl Config {
@@ -98,6 +100,7 @@ impl Config {
             max_batch: 1024 * 1024,
             max_batch_commands: 256,
             snapshot_after: 64 * 1024 * 1024,
+            max_snapshot: 16 * 1024 * 1024 * 1024,
         }
     }
 

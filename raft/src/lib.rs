@@ -106,6 +106,8 @@
 //!   votes; who comes back under another [`NodeId`] replaces who it was in one change; who is no longer
 //!   named is removed after `remove_after`, but never so that fewer than `quorum` vote or most of the
 //!   voters do not answer. Who is named and dead stays a member.
+//! - **A majority that is lost for good** is not made up for by guessing: [`Group::force_new_group`]
+//!   begins anew with what one node has, once somebody says so.
 //! - **Without a majority** new proposals are refused with [`Error::NoQuorum`] once the lease has
 //!   ended; those that were taken before end as [`Error::Unknown`] at their deadline.
 //!   [`Consistency::Local`] reads go on.
@@ -113,6 +115,8 @@
 //!   commands that can be told from their repetition.
 //! - What comes from the network is bounded in size and time. It is **not authenticated**: whoever
 //!   reaches the port can take part. Keep it to the group's own network.
+//!
+//! The library underneath logs much: a filter such as `info,openraft=warn` leaves what matters.
 
 mod apply;
 mod census;

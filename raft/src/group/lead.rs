@@ -187,16 +187,29 @@ fn unfit(metrics: &Metrics, to: NodeId, lease: Duration) -> Option<&'static str>
     if !membership.voter_ids().any(|voter| voter == to) {
         return Some("it is no voter");
     }
-    let heard = metrics
-        .heartbeat
-        .as_ref()
-        .and_then(|all| all.get(&to).copied());
-    let heard = heard.flatten().map(|at| at.elapsed());
-    if heard.is_none_or(|ago| ago > lease) {
+    if !has_answered(metrics, to, lease) {
         return Some("it does not answer");
     }
     let behind = (metrics.last_log_index.unwrap_or(0)).saturating_sub(matched(metrics, to));
     (behind > CLOSE).then_some("its log is behind")
+}
+
+/// Whether a node has answered this leader lately.
+pub(crate) fn has_answered(metrics: &Metrics, id: NodeId, within: Duration) -> bool {
+    let heard = metrics.heartbeat.as_ref();
+    let heard = heard.and_then(|all| all.get(&id).copied()).flatten();
+    id == metrics.id || heard.is_some_and(|at| at.elapsed() <= within)
+}
+
+/// The nodes that have answered this leader lately, itself included.
+pub(super) fn answering(metrics: &Metrics, within: Duration) -> Vec<NodeId> {
+    if metrics.state != ServerState::Leader {
+        return Vec::new();
+    }
+    let membership = metrics.membership_config.membership();
+    let ids = membership.nodes().map(|(id, _)| *id);
+    ids.filter(|id| has_answered(metrics, *id, within))
+        .collect()
 }
 
 /// The last entry that a follower is known to have.

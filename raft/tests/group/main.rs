@@ -3,6 +3,7 @@
 mod counter;
 mod durable;
 mod flock;
+mod forced;
 mod forming;
 mod hostile;
 mod members;
