@@ -16,7 +16,8 @@ use tokio::sync::watch;
 
 use crate::{
     StateMachine, View, codec,
-    parcel::{Parcel, Shelf},
+    parcel::Parcel,
+    shelf::Shelf,
     types::{self, Entry, LogId, Replies, SnapshotMeta, StoredMembership, Types},
 };
 

@@ -25,7 +25,7 @@ use crate::{
     civics::Civics,
     log::{Log, disk::Disk},
     net::{Dialler, Raft},
-    parcel::Shelf,
+    shelf::Shelf,
     types::{Membership, Types},
 };
 

@@ -95,7 +95,7 @@
 //!   a group that loses a majority at once, or one after the other, has lost its data.
 //! - **A data directory is believed or refused**, never guessed at: a write that a crash has cut short
 //!   is cut off; anything else that is wrong with it, or that belongs to another member or group, is
-//!   named by [`Error::Data`], and nothing is changed. When writing fails, the node ends: nothing more
+//!   named by [`Error::Data`], and left as it is. When writing fails, the node ends: nothing more
 //!   is acknowledged, and what it has applied can be read further.
 //! - **At most one node leads in a term**, and acts as leader only before
 //!   [`until`](Leadership::Leading). That rests on clocks that run alike: those of two nodes may
@@ -136,6 +136,7 @@ mod member;
 mod net;
 mod parcel;
 mod roster;
+mod shelf;
 mod steward;
 mod types;
 

@@ -61,7 +61,7 @@ impl Log {
 
     /// The log of this node that is on disk.
     pub(crate) fn open(disk: &Arc<dyn Disk>, node: NodeId) -> Result<Self, Error> {
-        let (wal, window) = Wal::open(Arc::clone(disk), node)?;
+        let (wal, window) = Wal::open(disk, node)?;
         Self::durable(&**disk, wal, window)
     }
 

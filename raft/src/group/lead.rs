@@ -35,12 +35,21 @@ impl<M: StateMachine> Clone for Helm<M> {
 /// A leader is at most this many entries ahead of a node that it hands over to at once.
 const CLOSE: u64 = 64 * 1024;
 
+/// The end at which leadership is published. However the node ends, it does not lead any more.
+pub(super) struct News(pub(super) watch::Sender<Leadership>);
+
+impl Drop for News {
+    fn drop(&mut self) {
+        self.0.send_replace(Leadership::Vacant);
+    }
+}
+
 /// Publishes who leads, until the node ends.
 pub(super) async fn publish<M: StateMachine>(
     raft: Raft<M>,
     lease: Duration,
     mut handing_over: watch::Receiver<Option<u64>>,
-    news: watch::Sender<Leadership>,
+    news: News,
 ) {
     let mut metrics = raft.metrics();
     loop {
@@ -55,7 +64,7 @@ pub(super) async fn publish<M: StateMachine>(
         };
         // Sooner than a lease ends: who leads alone has nobody whose answers push it further.
         let again = Instant::now() + lease / 4;
-        news.send_if_modified(|known| {
+        news.0.send_if_modified(|known| {
             let changed = *known != leadership;
             *known = leadership;
             changed
@@ -66,7 +75,6 @@ pub(super) async fn publish<M: StateMachine>(
             () = sleep_until(again) => {}
         }
     }
-    news.send_replace(Leadership::Vacant);
 }
 
 /// What these metrics mean. A leader has its lease from a majority's answers, not from having been

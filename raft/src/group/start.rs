@@ -15,7 +15,7 @@ use crate::{
     civics::Civics,
     group::{
         Group,
-        lead::{self, Helm},
+        lead::{self, Helm, News},
         propose,
     },
     home::Home,
@@ -137,7 +137,7 @@ impl<M: StateMachine> Group<M> {
             raft.clone(),
             config.election_max,
             helm.handing_over.subscribe(),
-            news,
+            News(news),
         ));
         Ok(Self {
             config,

@@ -176,7 +176,7 @@ mod tests {
     use super::*;
     use crate::{
         Commands, NodeId,
-        log::disk::sim::Sim,
+        log::disk::{Disk, sim::Sim},
         types::{Entry, log_id, vote},
     };
 
@@ -190,7 +190,8 @@ mod tests {
     }
 
     fn kept_vote(sim: &Sim) -> Option<u64> {
-        let (_, window) = Wal::open(Arc::new(sim.clone()), NodeId(1)).unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+        let (_, window) = Wal::open(&disk, NodeId(1)).unwrap();
         window.vote.map(|vote| vote.leader_id.term)
     }
 

@@ -27,7 +27,7 @@ use crate::{
         messages::{self, Question},
         snapshot,
     },
-    parcel::Shelf,
+    shelf::Shelf,
     types::Types,
 };
 

@@ -21,7 +21,8 @@ use crate::{
         link::Link,
         messages::{self, Header},
     },
-    parcel::{PIECE, Parcel, Shelf},
+    parcel::{PIECE, Parcel},
+    shelf::Shelf,
     types::Vote,
 };
 

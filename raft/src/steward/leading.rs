@@ -26,6 +26,9 @@ impl<M: StateMachine> Steward<M> {
         loop {
             sleep(pause).await;
             let metrics = self.helm.metrics();
+            if metrics.running_state.is_err() {
+                return;
+            }
             if metrics.state != ServerState::Leader {
                 census.rest();
                 continue;

@@ -5,7 +5,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bellwether_raft::{Consistency, Error, Group};
+use bellwether_raft::{Consistency, Error, Group, Leadership};
 
 use crate::{
     counter::{add, sum},
@@ -64,8 +64,11 @@ async fn when_the_leader_dies_the_others_go_on_with_all_that_was_acknowledged() 
     let mut flock = Flock::running(3).await;
     assert_eq!(flock.add(1).await, Some(1));
     let leader = flock.leader().await;
+    let leadership = flock.nodes[&leader].leadership();
     drop(flock.nodes.remove(&leader));
     assert_eq!(flock.add(2).await, Some(3));
+    // Who acted by its leadership is told, whatever its lease says.
+    assert_eq!(*leadership.borrow(), Leadership::Vacant);
     for n in flock.nodes.keys() {
         assert_eq!(flock.state(*n).await.seen, [1, 2]);
     }
@@ -81,7 +84,9 @@ async fn a_leader_that_ends_cleanly_hands_over() {
     let leader = flock.leader().await;
     let began = Instant::now();
     let node = flock.nodes.remove(&leader).expect("it leads");
+    let leadership = node.leadership();
     node.shutdown().await;
+    assert_eq!(*leadership.borrow(), Leadership::Vacant);
     assert_eq!(flock.add(2).await, Some(3));
     // Without it the others would have waited for longer.
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
