@@ -197,8 +197,16 @@ fn hindrance(lease: &LeaseStatus) -> Option<String> {
 }
 
 fn outside(lease: &LeaseStatus, events: Counts) -> Outside {
+    let states = lease.failsafe.as_ref().map(|failsafe| {
+        [
+            ("ready", !failsafe.members.is_empty()),
+            ("asking", failsafe.asking),
+            ("promised", failsafe.promised_to.is_some()),
+        ]
+    });
     Outside {
         paused: lease.paused,
+        failsafe: states.into_iter().flatten().collect(),
         calls: lease.calls,
         failures: lease.failures,
         answered: lease.answered,

@@ -56,8 +56,12 @@ fn failsafe(scene: &Scene, pod: usize) -> Result<Value> {
     Ok(status["lease"]["failsafe"].clone())
 }
 
-/// Cuts some off from the API; clients write on as if nothing were, and nobody takes the Lease.
-fn nobody_notices(cut: impl Fn(usize) -> Vec<usize>) -> Result<()> {
+/// Cuts some off from the API; clients write on as if nothing were, whatever happens in the middle of
+/// the outage, and nobody takes the Lease.
+fn nobody_notices(
+    cut: impl Fn(usize) -> Vec<usize>,
+    meanwhile: impl Fn(&mut Scene, usize) -> Result<()>,
+) -> Result<()> {
     // What a machine that is too busy interrupts is played again.
     for _ in 0..5 {
         let mut told = false;
@@ -69,13 +73,10 @@ fn nobody_notices(cut: impl Fn(usize) -> Vec<usize>) -> Result<()> {
             for pod in cut(primary) {
                 scene.pods[pod].link.refuse()?;
             }
-            let end = Instant::now() + outage();
-            let (mut stalled, mut last) = (false, Instant::now());
-            while Instant::now() < end {
-                thread::sleep(Duration::from_millis(20));
-                stalled |= last.elapsed() > STALL;
-                last = Instant::now();
-            }
+            let begun = Instant::now();
+            let mut stalled = stalls(outage() / 2);
+            meanwhile(scene, primary)?;
+            stalled |= stalls(outage() / 2);
             let confirmed = failsafe(scene, primary)?;
             let promised = failsafe(scene, (primary + 1) % 3)?["promised_to"].clone();
             let after = lease(scene)?["spec"].clone();
@@ -102,7 +103,7 @@ fn nobody_notices(cut: impl Fn(usize) -> Vec<usize>) -> Result<()> {
             }
             let kept = record.compare(&mut scene.pods[primary].redis.connect()?)?;
             ensure!(kept.missing.is_empty(), "missing: {:?}", kept.missing);
-            let (gap, _) = record.gap(end - outage()).context("nothing was written")?;
+            let (gap, _) = record.gap(begun).context("nothing was written")?;
             println!("longest gap {gap:?}, {} written", record.acknowledged.len());
             until(PATIENCE, "nobody is asked any more", || {
                 let asking = failsafe(scene, primary)?["asking"].clone();
@@ -117,14 +118,37 @@ fn nobody_notices(cut: impl Fn(usize) -> Vec<usize>) -> Result<()> {
     anyhow::bail!("this machine is too busy to tell")
 }
 
+/// Lets time pass; whether this thread was held up meanwhile.
+fn stalls(time: Duration) -> bool {
+    let end = Instant::now() + time;
+    let (mut stalled, mut last) = (false, Instant::now());
+    while Instant::now() < end {
+        thread::sleep(Duration::from_millis(20));
+        stalled |= last.elapsed() > STALL;
+        last = Instant::now();
+    }
+    stalled
+}
+
 #[test]
-fn without_the_api_a_confirmed_primary_writes_on() -> Result<()> {
-    nobody_notices(|_| vec![0, 1, 2])
+fn without_the_api_a_confirmed_primary_writes_on_and_restarted_agents_confirm_it() -> Result<()> {
+    nobody_notices(
+        |_| vec![0, 1, 2],
+        |scene, primary| {
+            let other = (primary + 1) % 3;
+            scene.pods[other].restart_agent()?;
+            until(PATIENCE, "the new agent promises", || {
+                let promised = failsafe(scene, other)?["promised_to"].clone();
+                ensure!(promised == scene.pods[primary].name, "{promised}");
+                Ok(())
+            })
+        },
+    )
 }
 
 #[test]
 fn a_confirmed_primary_that_alone_lost_the_api_is_not_replaced() -> Result<()> {
-    nobody_notices(|primary| vec![primary])
+    nobody_notices(|primary| vec![primary], |_, _| Ok(()))
 }
 
 #[test]
