@@ -11,7 +11,7 @@ use super::{
     calls::Faults,
     trouble::{hands, network},
     weather::{Weather, faults, surroundings},
-    world::{Micros, World},
+    world::{Micros, World, micros},
 };
 use crate::{
     Leadership, NodeId, Peer, Rank,
@@ -22,7 +22,8 @@ use crate::{
 ///
 /// Times are microseconds since the world began. Nothing happens between two calls of
 /// [`advance`](Self::advance); what applications wish takes effect at the time of the last one. Breaches
-/// of what the election promises panic.
+/// of what the election promises panic, unless a bug is planted: then it is for the larger world to
+/// notice that two lead.
 pub struct Flock {
     world: World,
     weather: Weather,
@@ -82,6 +83,7 @@ impl Flock {
         }
         world.news = Some(BTreeSet::new());
         world.peers.on = failsafe;
+        world.judge.blind = plant.is_some();
         Self {
             world,
             weather: Weather::Calm,
@@ -101,6 +103,13 @@ impl Flock {
         if self.weather != Weather::Calm {
             self.world.faults = faults(&mut self.world, self.weather);
         }
+        self.bound_delay();
+    }
+
+    /// Leases may be short here; calls that all come too late would be an outage.
+    fn bound_delay(&mut self) {
+        let longest = micros(self.world.call_timeout);
+        self.world.faults.delay = self.world.faults.delay.min(longest);
     }
 
     /// One more thing goes wrong, perhaps at this member.
@@ -111,6 +120,13 @@ impl Flock {
             Weather::Foreign if world.rng.bool() => world.trouble_foreign(),
             _ => network(world, n),
         }
+        self.bound_delay();
+    }
+
+    /// An outage of the API ends, and watches can be opened.
+    pub fn relent(&mut self) {
+        self.world.faults.away = false;
+        self.world.faults.no_watch = false;
     }
 
     /// Everything works from now on. What was on its way arrives now or never.

@@ -266,7 +266,9 @@ impl Core {
                 }
             },
             Leadership::Following { leader, card, term } => {
-                let card = Card::decode(&card);
+                // What a former life of this member said of the own server is over.
+                let is_own = leader.member == self.config.server.name;
+                let card = Card::decode(&card).filter(|_| !is_own);
                 match &mut self.phase {
                     Phase::Following(following) if following.leader == leader => {
                         following.term = term;

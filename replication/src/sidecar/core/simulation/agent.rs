@@ -9,9 +9,11 @@ use bellwether_election::{Leadership, NodeId};
 use uuid::Uuid;
 
 use super::{
+    bug::Bug,
     data::GROUP,
     election::Seat,
     message::{Task, Work},
+    port::Waiting,
     server::{Server, address_of, node_at},
     world::{Clock, Happening, MS, Node, SECOND, Time, World, name_of, trace_action, trace_event},
 };
@@ -55,6 +57,8 @@ pub(super) struct Agent {
     pub(super) demanded: bool,
     /// What happened while it was stopped.
     pub(super) inbox: Vec<Event>,
+    /// What waits at its leader port, then.
+    pub(super) waiting: Waiting,
     pub(super) tasks: HashMap<u64, Task>,
     /// Whether its shell watches the connection to its server.
     pub(super) watches: bool,
@@ -95,14 +99,17 @@ impl World {
         config.form_timeout = Duration::from_micros(self.plan.form_timeout);
         config.probe_interval = Duration::from_millis(self.plan.probe_ms);
         let mut core = Core::new(config, self.local(node, self.now));
-        core.flaw = self.flaw;
+        core.flaw = match self.bug {
+            Some(Bug::Sidecar(flaw)) => Some(flaw),
+            _ => None,
+        };
         if self.plan.unseen {
             core.await_members();
         }
-        let id = NodeId {
+        let id = self.enter(node).unwrap_or_else(|| NodeId {
             member: name_of(node),
             incarnation: Uuid::from_u128(u128::from(life)),
-        };
+        });
         self.note(|_| format!("{} agent starts", name_of(node)));
         self.nodes[node].agent = Some(Agent {
             life,
@@ -123,6 +130,7 @@ impl World {
             exceeds: None,
             demanded: false,
             inbox: Vec::new(),
+            waiting: Waiting::default(),
             tasks: HashMap::new(),
             watches: false,
             tick: 0,
@@ -131,7 +139,7 @@ impl World {
         self.step(node, life, Event::Tick);
         self.relink(node, false);
         if self.plan.unseen {
-            let delay = self.delay();
+            let delay = self.discovery_lag();
             self.after(delay, Happening::List { node, life });
         }
     }
@@ -144,10 +152,38 @@ impl World {
         let all = 0..self.nodes.len();
         let members = all.map(|node| (name_of(node), address_of(node))).collect();
         self.ledger.listed(node);
+        let all = (0..self.nodes.len()).collect();
+        if let Some(flock) = &mut self.flock {
+            flock.list(node, all);
+        }
         self.step(node, life, Event::Members(members));
     }
 
+    /// How late discovery is.
+    fn discovery_lag(&mut self) -> Time {
+        if self.flock.is_some() && self.rng.u8(..4) == 0 {
+            self.rng.u64(..SECOND)
+        } else {
+            self.delay()
+        }
+    }
+
     pub(super) fn end_agent(&mut self, node: usize) {
+        if let Some(flock) = &mut self.flock {
+            flock.crash(node);
+        }
+        self.forget_agent(node);
+    }
+
+    /// The sidecar has left; its candidate ends when it has released the Lease.
+    fn depart(&mut self, node: usize) {
+        if let Some(flock) = &mut self.flock {
+            flock.leave(node);
+        }
+        self.forget_agent(node);
+    }
+
+    fn forget_agent(&mut self, node: usize) {
         if self.nodes[node].agent.take().is_some() {
             self.note(|_| format!("{} agent ends", name_of(node)));
             self.relink(node, true);
@@ -160,6 +196,9 @@ impl World {
         {
             agent.stopped = true;
             agent.runs_since = self.now;
+            if let Some(flock) = &mut self.flock {
+                flock.stop(node);
+            }
             self.note(|_| format!("{} agent stops", name_of(node)));
             self.relink(node, false);
         }
@@ -178,10 +217,22 @@ impl World {
         let stopped_for = now - std::mem::replace(&mut agent.runs_since, now);
         let (life, inbox) = (agent.life, std::mem::take(&mut agent.inbox));
         self.note(|_| format!("{} agent goes on", name_of(node)));
+        // Its threads come to their turns in any order.
+        let (port, candidate) = (self.rng.bool(), self.rng.bool());
+        if port {
+            self.continue_port(node);
+        }
+        if let Some(flock) = self.flock.as_mut().filter(|_| candidate) {
+            flock.resume(node);
+        }
         for event in inbox {
             self.step(node, life, event);
         }
         self.step(node, life, Event::Tick);
+        if let Some(flock) = self.flock.as_mut() {
+            flock.resume(node);
+        }
+        self.continue_port(node);
         if self.agent(node, life).is_some() {
             self.unstall(node, stopped_for);
         }
@@ -237,7 +288,7 @@ impl World {
             self.perform(node, action);
         }
         if left {
-            self.end_agent(node);
+            self.depart(node);
         }
         self.check_pace(node);
     }

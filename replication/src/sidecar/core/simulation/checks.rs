@@ -275,6 +275,7 @@ impl World {
                 name_of(node)
             ));
         }
+        self.check_ports();
         if begins && !excused {
             self.check_stamped(node);
             self.check_demand(node);
@@ -350,12 +351,13 @@ impl World {
         for node in 0..self.nodes.len() {
             self.look_at(node);
         }
+        self.check_ports();
         let Some(healing) = self.ledger.healing else {
             return;
         };
         if let Err(why) = self.is_whole() {
             self.ledger.whole_since = None;
-            if self.now > healing + RECOVERY {
+            if self.now > self.recovered_by(healing) {
                 self.violate(format!("not whole again in time: {why}"));
             }
             return;
@@ -363,13 +365,18 @@ impl World {
         let now = self.now;
         let whole_since = *self.ledger.whole_since.get_or_insert(now);
         let rest_since = whole_since.max(self.ledger.unrest);
-        if rest_since > healing + RECOVERY {
+        if rest_since > self.recovered_by(healing) {
             return self.violate("does not come to rest".to_owned());
         }
         self.ledger.calm |= now > whole_since + REST / 2;
         if now > rest_since + REST {
             self.conclude();
         }
+    }
+
+    fn recovered_by(&self, healed: Time) -> Time {
+        let forming = self.plan.by_lease.map_or(0, |_| self.plan.form_timeout);
+        self.led_again_by(healed) + forming + RECOVERY
     }
 
     fn look_at(&mut self, node: usize) {

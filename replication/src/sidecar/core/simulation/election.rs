@@ -141,6 +141,9 @@ impl World {
     // What the applications want.
 
     pub(super) fn campaign(&mut self, node: usize, rank: Rank) {
+        if let Some(flock) = &mut self.flock {
+            return flock.campaign(node, rank);
+        }
         let now = self.now;
         let seat = self.seat(node);
         let since = seat.candidacy.as_ref().map_or(now, |(_, since)| *since);
@@ -150,6 +153,11 @@ impl World {
     }
 
     pub(super) fn resign(&mut self, node: usize, successor: Option<NodeId>) {
+        if let Some(flock) = &mut self.flock {
+            flock.resign(node, successor);
+            self.seat(node).resigned = true;
+            return;
+        }
         let until = self.now + RIGHT_OF_WAY;
         let led = self.seat(node).leads();
         if led {
@@ -174,6 +182,9 @@ impl World {
     }
 
     pub(super) fn announce(&mut self, node: usize, card: Bytes) {
+        if let Some(flock) = &mut self.flock {
+            return flock.announce(node, card);
+        }
         self.seat(node).card = card;
         self.tell_peers_of(node);
         self.decide_soon();
@@ -181,7 +192,7 @@ impl World {
 
     /// What was heard before a long stop no longer counts.
     pub(super) fn unstall(&mut self, node: usize, stopped_for: Time) {
-        if stopped_for < LEASE {
+        if stopped_for < LEASE || self.flock.is_some() {
             return;
         }
         let leads_on = !self.plan.lease && !self.plan.quorum && self.rng.bool();
@@ -252,7 +263,7 @@ impl World {
     }
 
     pub(super) fn decide_soon(&mut self) {
-        if !self.voting {
+        if !self.voting && self.flock.is_none() {
             self.voting = true;
             let delay = self.delay();
             self.after(delay, Happening::Vote(Vote::Decide));

@@ -5,6 +5,7 @@ use fastrand::Rng;
 use super::{
     data::{Data, Entry},
     election::Vote,
+    lease::Lease,
     network::Path,
     server::{Process, Server},
     world::{Happening, MS, Node, SECOND, Time, World, name_of},
@@ -24,6 +25,14 @@ enum Weather {
     Everything,
 }
 
+/// How leadership comes about.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Elected {
+    /// By whatever keeps the contract of an election.
+    Anyhow,
+    ByLease,
+}
+
 /// What a seed decides beforehand.
 #[derive(Debug)]
 pub(super) struct Plan {
@@ -37,6 +46,8 @@ pub(super) struct Plan {
     pub(super) plain: bool,
     /// Candidates race, and know of each other by discovery alone.
     pub(super) unseen: bool,
+    /// They do so by a Lease.
+    pub(super) by_lease: Option<Lease>,
     /// How many replicas a primary is to have.
     pub(super) min_replicas: u32,
     /// How long members are waited for.
@@ -62,7 +73,31 @@ pub(super) struct Plan {
 }
 
 impl Plan {
-    pub(super) fn draw(rng: &mut Rng) -> Self {
+    pub(super) fn draw(rng: &mut Rng, elected: Elected) -> Self {
+        let plan = Self::draw_any(rng);
+        match elected {
+            Elected::Anyhow => plan,
+            Elected::ByLease => plan.by_lease(rng),
+        }
+    }
+
+    /// The same group with a Lease. Servers are waited for longer than the election takes to notice
+    /// that a leader died.
+    fn by_lease(self, rng: &mut Rng) -> Self {
+        let lease = Lease::draw(rng);
+        let lasts = lease.lasts();
+        Self {
+            unseen: true,
+            lease: true,
+            quorum: false,
+            by_lease: Some(lease),
+            form_timeout: self.form_timeout + lasts,
+            troubled: self.troubled + 2 * lasts,
+            ..self
+        }
+    }
+
+    fn draw_any(rng: &mut Rng) -> Self {
         let nodes = rng.usize(2..=5);
         let weather = match rng.u8(..14) {
             0 | 1 | 13 => Weather::Planned,
@@ -80,6 +115,7 @@ impl Plan {
             nodes,
             weather,
             unseen,
+            by_lease: None,
             min_replicas,
             form_timeout: rng.u64(500 * MS..2 * SECOND),
             kept: [Kept::Nothing, Kept::Writes, Kept::Writes, Kept::Snapshot][rng.usize(..4)],
@@ -150,6 +186,15 @@ pub(super) enum Fault {
     Leave(usize),
     /// A user of the primary removes all keys, or the passport with all functions.
     Flush(Entry),
+    /// Something happens between the API and all members, or one.
+    Api(usize),
+    /// The API is there again.
+    ApiRelents,
+    /// The API cannot be reached from one node, or can again.
+    CutFromApi {
+        node: usize,
+        open: bool,
+    },
     /// All is repaired.
     End,
 }
@@ -178,7 +223,12 @@ impl World {
             let start = self.rng.u64(..300 * MS);
             self.after(start, Happening::Fault(Fault::StartAgent(node)));
         }
-        self.after(0, Happening::Vote(Vote::Beat));
+        let planned = self.plan.planned_only();
+        match &mut self.flock {
+            None => self.after(0, Happening::Vote(Vote::Beat)),
+            Some(flock) if !planned && self.rng.u8(..3) > 0 => flock.trouble(),
+            Some(_) => {}
+        }
         self.after(0, Happening::Write);
         self.after(0, Happening::Look);
         for _ in 0..self.plan.faults {
@@ -209,6 +259,10 @@ impl World {
             Blackouts => &[0, 2, 3, 4, 14, 14, 15, 16, 17, 17],
             Everything => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17],
         };
+        let strikes_api = self.flock.is_some() && !self.plan.planned_only();
+        if strikes_api && self.rng.u8(..4) == 0 {
+            return self.strike_api(node);
+        }
         let kind = kinds[self.rng.usize(..kinds.len())];
         let short = self.rng.u64(20 * MS..600 * MS);
         let long = self.rng.u64(100 * MS..3 * SECOND);
@@ -290,6 +344,20 @@ impl World {
         };
         for (delay, fault) in faults {
             self.after(delay, Happening::Fault(fault));
+        }
+    }
+
+    fn strike_api(&mut self, node: usize) {
+        let short = self.rng.u64(20 * MS..600 * MS);
+        let long = self.rng.u64(100 * MS..3 * SECOND);
+        let span = if self.rng.bool() { short } else { long };
+        if self.rng.bool() {
+            self.after(0, Happening::Fault(Fault::Api(node)));
+            self.after(span, Happening::Fault(Fault::ApiRelents));
+        } else {
+            let cut = |open| Happening::Fault(Fault::CutFromApi { node, open });
+            self.after(0, cut(false));
+            self.after(span, cut(true));
         }
     }
 
@@ -414,6 +482,20 @@ impl World {
             Fault::Switchover { to, anywhere } => self.switch_over(to, anywhere),
             Fault::Leave(node) => self.leave(node),
             Fault::Flush(entry) => self.flush(entry),
+            Fault::CutFromApi { node, open } => {
+                self.note(|_| format!("{} reaches the API: {open}", name_of(node)));
+                self.reach_api(node, open);
+            }
+            Fault::Api(node) => {
+                if let Some(flock) = &mut self.flock {
+                    flock.strike(node);
+                }
+            }
+            Fault::ApiRelents => {
+                if let Some(flock) = &mut self.flock {
+                    flock.relent();
+                }
+            }
             Fault::End => self.heal(),
         }
     }
@@ -444,7 +526,7 @@ impl World {
         let side = |node: usize| nodes >> node & 1;
         let now = self.now;
         for node in (0..self.nodes.len()).filter(|node| all && side(*node) == 1) {
-            self.network.keeper[node] = open;
+            self.reach_api(node, open);
         }
         for a in 0..self.nodes.len() {
             for b in 0..a {
@@ -458,6 +540,14 @@ impl World {
                 }
             }
         }
+    }
+
+    fn reach_api(&mut self, node: usize, open: bool) {
+        self.network.keeper[node] = open;
+        if let Some(flock) = &mut self.flock {
+            flock.cut(node, !open);
+        }
+        self.relink(node, false);
     }
 
     fn switch_over(&mut self, to: Option<usize>, anywhere: usize) {
@@ -543,6 +633,9 @@ impl World {
                 // Only after its former life was noticed to be over.
                 self.after(30 * MS, Happening::Fault(Fault::StartAgent(node)));
             }
+        }
+        if let Some(flock) = &mut self.flock {
+            flock.heal();
         }
         self.ledger.healing = Some(self.now);
         self.after(40 * MS, Happening::Look);

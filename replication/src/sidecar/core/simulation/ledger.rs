@@ -87,6 +87,11 @@ impl Ledger {
         })
     }
 
+    /// A write that was done already is acknowledged.
+    pub(super) fn acknowledged(&mut self, write: u32) {
+        self.writes[write as usize].acknowledged = true;
+    }
+
     pub(super) fn unacknowledged(&mut self) -> u32 {
         self.new_write(Write::default())
     }

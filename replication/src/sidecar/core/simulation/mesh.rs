@@ -50,6 +50,10 @@ impl World {
 
     pub(super) fn relink_pair(&mut self, a: usize, b: usize, died: bool) {
         let should = self.should_connect(a, b);
+        let hear = self.network.converse(a, b);
+        if let Some(flock) = &mut self.flock {
+            flock.part(a, b, !hear);
+        }
         let link = self.mesh.link(a, b);
         if link.wanted == should && !died {
             return;

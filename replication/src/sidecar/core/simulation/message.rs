@@ -2,6 +2,8 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
+use bellwether_election::Term;
+
 use super::{
     network::Path,
     server::{Process, address_of, node_at},
@@ -27,6 +29,8 @@ pub(super) enum Work {
     Inspect,
     Obey(Order),
     Fence,
+    /// A client's, which its leader port forwards.
+    Write(u32),
 }
 
 #[derive(Clone, Debug)]
@@ -42,6 +46,7 @@ pub(super) enum Task {
     Ask { who: Who, asked: Instant },
     Order,
     Fence { member: String },
+    Forward { write: u32, term: Term },
 }
 
 impl World {
@@ -99,6 +104,7 @@ impl World {
                 Outcome::Said(Box::new(self.nodes[to].server.inspection(attached)))
             }
             Work::Fence => self.fence(from, to),
+            Work::Write(write) => self.write_arrives(to, *write),
             Work::Obey(order) => match self.obey(message, order) {
                 Ok(()) => Outcome::Done,
                 Err(error) => Outcome::Failed(error),
@@ -241,6 +247,12 @@ impl World {
                     asked,
                     answer: Box::new(answer),
                 }
+            }
+            Task::Forward { write, term } => {
+                if matches!(outcome, Outcome::Done) {
+                    self.write_done(node, write, term);
+                }
+                return;
             }
             Task::Order => Event::Done(result(outcome)),
             Task::Fence { member } => Event::Fenced {

@@ -1,19 +1,24 @@
 //! Seeded worlds of nodes: a [`Core`](super::Core) each, a model server, a clock that drifts, a
-//! network that is cut, an election that keeps its contract and no more.
+//! network that is cut; and an election that keeps its contract and no more, or the real candidates
+//! for a Lease and the API that they compete by.
 //!
 //! `BELLWETHER_SEEDS` sets how many worlds are run, `BELLWETHER_SEED` replays one and prints what
 //! happens in it.
 
 mod agent;
+mod bug;
 mod checks;
 mod data;
 mod election;
 mod faults;
+mod lease;
+mod leases;
 mod ledger;
 mod mesh;
 mod message;
 mod network;
 mod passports;
+mod port;
 mod server;
 mod servers;
 mod tell;
@@ -22,6 +27,8 @@ mod world;
 use std::time::Instant;
 
 use super::Flaw;
+use bug::Bug;
+use faults::Elected;
 use world::World;
 
 /// How many worlds are run, unless the environment says otherwise.
@@ -43,22 +50,30 @@ fn from_environment(name: &str) -> Option<u64> {
     )
 }
 
-fn run(seed: u64, flaw: Option<Flaw>, trace: bool) -> Result<(), String> {
-    let world = move || World::new(seed, flaw, epoch(), trace).run().map(drop);
-    std::panic::catch_unwind(world).unwrap_or_else(|_| Err("a core or the model panicked".into()))
+/// Lives through one world; why it must not be so, if anything was wrong.
+fn run(seed: u64, elected: Elected, bug: Option<Bug>, trace: bool) -> Result<(), String> {
+    let world = move || {
+        World::new(seed, elected, bug, epoch(), trace)
+            .run()
+            .map(drop)
+    };
+    std::panic::catch_unwind(world).unwrap_or_else(|panic| {
+        let said = panic.downcast_ref::<String>().cloned();
+        let said = said.or_else(|| panic.downcast_ref::<&str>().map(|said| (*said).to_owned()));
+        Err(format!("a core or the model panicked: {said:?}"))
+    })
 }
 
-#[test]
-fn every_world_recovers_and_keeps_what_it_can() {
+fn every_world(elected: Elected, seeds: u64) {
     if let Some(seed) = from_environment("BELLWETHER_SEED") {
-        return run(seed, None, true).unwrap();
+        return run(seed, elected, None, true).unwrap();
     }
-    let seeds = from_environment("BELLWETHER_SEEDS").unwrap_or(SEEDS);
+    let seeds = from_environment("BELLWETHER_SEEDS").unwrap_or(seeds);
     let threads = 2;
     let failures: Vec<String> = std::thread::scope(|scope| {
         let share = |first: u64| {
             let failed = |seed: u64| {
-                run(seed, None, false)
+                run(seed, elected, None, false)
                     .err()
                     .map(|why| format!("seed {seed}: {why}"))
             };
@@ -88,13 +103,22 @@ fn every_world_recovers_and_keeps_what_it_can() {
     );
 }
 
+#[test]
+fn every_world_recovers_and_keeps_what_it_can() {
+    every_world(Elected::Anyhow, SEEDS);
+}
+
 /// A simulator that does not find a planted bug proves nothing.
 fn finds(flaw: Flaw, within: u64) {
-    let found = (0..within).find_map(|seed| Some((seed, run(seed, Some(flaw), false).err()?)));
-    let Some((seed, why)) = found else {
-        panic!("{flaw:?} went unnoticed in {within} worlds");
+    finds_in(Elected::Anyhow, Bug::Sidecar(flaw), within);
+}
+
+fn finds_in(elected: Elected, bug: Bug, within: u64) {
+    let fails = |seed| Some((seed, run(seed, elected, Some(bug), false).err()?));
+    let Some((seed, why)) = (0..within).find_map(fails) else {
+        panic!("{bug:?} went unnoticed in {within} worlds");
     };
-    println!("{flaw:?} is found by seed {seed}: {why}");
+    println!("{bug:?} is found by seed {seed}: {why}");
 }
 
 #[test]

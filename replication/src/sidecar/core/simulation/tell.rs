@@ -23,6 +23,13 @@ impl World {
         if self.agent(node, life).is_none() {
             return;
         }
+        if self.flock.is_some() {
+            self.seat(node).telling = false;
+            if let Some(leadership) = self.deliver_by_lease(node, life) {
+                self.hear(node, life, leadership);
+            }
+            return;
+        }
         let (lease, renewed) = (self.plan.lease, self.seat(node).renewed);
         let until = lease.then(|| self.local(node, renewed + LEASE));
         let seat = self.seat(node);
@@ -36,6 +43,14 @@ impl World {
             },
             Role::Leading(term) => Leadership::Leading { term: *term, until },
         };
+        self.hear(node, life, leadership);
+    }
+
+    fn hear(&mut self, node: usize, life: u64, leadership: Leadership) {
+        if self.agent(node, life).is_none() {
+            return;
+        }
+        let seat = self.seat(node);
         // Also when it is what it was before: a watch tells of a change that was undone.
         seat.told = leadership.clone();
         seat.resigned = false;

@@ -6,20 +6,22 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bellwether_election::Flock;
 use fastrand::Rng;
 
 use super::{
     agent::Agent,
+    bug::Bug,
     data::Entry,
     election::Vote,
-    faults::{Fault, Plan},
+    faults::{Elected, Fault, Plan},
     ledger::Ledger,
     mesh::Mesh,
     message::{Message, Outcome},
     network::{Network, Path},
     server::{Server, node_at},
 };
-use crate::sidecar::core::{Action, Event, Flaw};
+use crate::sidecar::core::{Action, Event};
 
 /// World time in microseconds.
 pub(super) type Time = u64;
@@ -120,7 +122,9 @@ pub(super) struct World {
     pub(super) network: Network,
     pub(super) mesh: Mesh,
     pub(super) ledger: Ledger,
-    pub(super) flaw: Option<Flaw>,
+    pub(super) bug: Option<Bug>,
+    /// The candidates, in worlds that a Lease is about.
+    pub(super) flock: Option<Flock>,
     /// Until when nobody else may take the lease, in worlds where candidates race for one.
     pub(super) leased_until: Time,
     /// Whether a vote is scheduled.
@@ -133,9 +137,18 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, flaw: Option<Flaw>, epoch: Instant, trace: bool) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        elected: Elected,
+        bug: Option<Bug>,
+        epoch: Instant,
+        trace: bool,
+    ) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let plan = Plan::draw(&mut rng);
+        let plan = Plan::draw(&mut rng, elected);
+        let flock = plan
+            .by_lease
+            .map(|lease| lease.flock(seed, plan.nodes, bug));
         let mut world = Self {
             now: 0,
             network: Network::whole(plan.nodes),
@@ -144,7 +157,8 @@ impl World {
             nodes: Vec::new(),
             rng,
             plan,
-            flaw,
+            bug,
+            flock,
             leased_until: 0,
             voting: false,
             violation: None,
@@ -160,9 +174,18 @@ impl World {
 
     /// Runs to the end, or to the first violation.
     pub(super) fn run(mut self) -> Result<Time, String> {
-        while let Some(Reverse(Scheduled { at, what, .. })) = self.queue.pop() {
-            self.now = at;
-            self.happen(what);
+        loop {
+            let next = self.queue.peek().map(|Reverse(next)| next.at);
+            if let Some(at) = self.flock_is_due(next) {
+                self.now = at;
+            } else if let Some(Reverse(Scheduled { at, what, .. })) = self.queue.pop() {
+                self.now = at;
+                self.hear_flock();
+                self.happen(what);
+            } else {
+                break;
+            }
+            self.hear_flock();
             if let Some(violation) = self.violation.take() {
                 self.note(|_| format!("VIOLATION {violation}"));
                 return Err(format!("{} ms: {violation}", self.now / MS));
@@ -239,6 +262,9 @@ impl World {
     // Clocks.
 
     pub(super) fn local(&self, node: usize, at: Time) -> Instant {
+        if let Some(flock) = &self.flock {
+            return flock.local(node, at);
+        }
         let clock = &self.nodes[node].clock;
         let drift = at * clock.parts_per_million / 1_000_000;
         self.epoch + Duration::from_micros(clock.offset + at + drift)
@@ -246,6 +272,9 @@ impl World {
 
     /// When the node's clock shows `local`, or a little later.
     pub(super) fn global(&self, node: usize, local: Instant) -> Time {
+        if let Some(flock) = &self.flock {
+            return flock.real(node, local);
+        }
         let clock = &self.nodes[node].clock;
         let since =
             local.saturating_duration_since(self.epoch + Duration::from_micros(clock.offset));
@@ -259,6 +288,9 @@ impl World {
         if !self.ledger.calm {
             let pause = self.rng.u64(..2 * self.plan.write_every);
             self.after(pause, Happening::Write);
+        }
+        if self.flock.is_some() {
+            return self.write_by_port();
         }
         let from = self.rng.usize(..self.nodes.len());
         let local = self.local(from, self.now);
