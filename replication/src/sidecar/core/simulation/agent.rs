@@ -14,8 +14,8 @@ use super::{
     election::Seat,
     message::{Task, Work},
     port::Waiting,
-    server::{Server, address_of, node_at},
-    world::{Clock, Happening, MS, Node, SECOND, Time, World, name_of, trace_action, trace_event},
+    server::{Server, node_at},
+    world::{Clock, Happening, Node, SECOND, Time, World, name_of, trace_action, trace_event},
 };
 use crate::{
     Server as Named, View,
@@ -92,7 +92,7 @@ impl World {
         let life = self.number;
         let server = Named {
             name: name_of(node),
-            address: address_of(node),
+            address: self.address(node),
         };
         let mut config = SidecarConfig::new(GROUP, server);
         config.min_replicas_to_write = self.plan.min_replicas;
@@ -150,8 +150,10 @@ impl World {
             return;
         }
         let all = 0..self.nodes.len();
-        let members = all.map(|node| (name_of(node), address_of(node))).collect();
-        self.ledger.listed(node);
+        let members = all
+            .map(|node| (name_of(node), self.address(node)))
+            .collect();
+        self.ledger.listed(node, self.now);
         let all = (0..self.nodes.len()).collect();
         if let Some(flock) = &mut self.flock {
             flock.list(node, all);
@@ -160,7 +162,7 @@ impl World {
     }
 
     /// How late discovery is.
-    fn discovery_lag(&mut self) -> Time {
+    pub(super) fn discovery_lag(&mut self) -> Time {
         if self.flock.is_some() && self.rng.u8(..4) == 0 {
             self.rng.u64(..SECOND)
         } else {
@@ -311,12 +313,13 @@ impl World {
             }
             Action::Announce(card) => self.announce(node, card.encode()),
             Action::Ask(who) => {
-                let (to, patience) = match &who {
-                    Who::Own => (node, SECOND),
-                    Who::Member { address, .. } => (node_at(address).expect("a node"), 200 * MS),
-                };
-                let asked = self.local(node, self.now);
-                self.send(node, to, patience, Work::Inspect, Task::Ask { who, asked });
+                let (work, asked) = (Work::Inspect, self.local(node, self.now));
+                match who.clone() {
+                    Who::Own => self.send_home(node, work, Task::Ask { who, asked }),
+                    Who::Member { address, .. } => {
+                        self.send_to(node, &address, work, Task::Ask { who, asked });
+                    }
+                }
             }
             Action::Order(order) => {
                 self.check_lease(node, &order);
@@ -325,11 +328,10 @@ impl World {
                 if let Order::Follow(address) = &order {
                     self.check_following(node, node_at(address).expect("a node"));
                 }
-                self.send(node, node, SECOND, Work::Obey(order), Task::Order);
+                self.send_home(node, Work::Obey(order), Task::Order);
             }
             Action::FenceMember { member, address } => {
-                let to = node_at(&address).expect("a node");
-                self.send(node, to, 200 * MS, Work::Fence, Task::Fence { member });
+                self.send_to(node, &address, Work::Fence, Task::Fence { member });
             }
             Action::Publish(view) => self.publish(node, view),
             Action::Explain(_) | Action::Left => {}

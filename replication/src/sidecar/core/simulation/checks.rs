@@ -80,7 +80,7 @@ impl World {
             .reached_since(Path::Orders, node, other, long_ago)
             && theirs.runs()
             && theirs.process_since <= long_ago
-            && self.ledger.met[node][other]
+            && self.knows(node, other, long_ago)
             && self.mesh_settled(node);
         if !reachable {
             return;
@@ -158,6 +158,13 @@ impl World {
                 PING_PONG / SECOND
             ));
         }
+    }
+
+    /// Whether an agent knows where the other's server is, and has done for so long since that one
+    /// moved last.
+    fn knows(&self, node: usize, other: usize, since: Time) -> bool {
+        let moved = self.nodes[other].server.moves > 0;
+        self.ledger.met[node][other].is_some_and(|at| !moved || at <= since)
     }
 
     /// Whether this server was taken by a leader that still leads, just now. A member that hears

@@ -226,7 +226,7 @@ impl World {
                     };
                     self.note(|_| format!("{} and {} {state}", name_of(a), name_of(b)));
                     if should {
-                        self.ledger.met(a, b);
+                        self.ledger.met(a, b, now);
                     }
                     self.tell_peers(a);
                     self.tell_peers(b);

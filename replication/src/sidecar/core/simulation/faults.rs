@@ -135,6 +135,10 @@ impl Plan {
         }
     }
 
+    pub(super) fn stops(&self) -> bool {
+        matches!(self.weather, Weather::Stops | Weather::Everything)
+    }
+
     pub(super) fn planned_only(&self) -> bool {
         self.weather == Weather::Planned
     }
@@ -186,6 +190,8 @@ pub(super) enum Fault {
     Leave(usize),
     /// A user of the primary removes all keys, or the passport with all functions.
     Flush(Entry),
+    /// A pod that is down comes back with a new address.
+    Move(usize),
     /// Something happens between the API and all members, or one.
     Api(usize),
     /// The API is there again.
@@ -259,9 +265,12 @@ impl World {
             Blackouts => &[0, 2, 3, 4, 14, 14, 15, 16, 17, 17],
             Everything => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17],
         };
-        let strikes_api = self.flock.is_some() && !self.plan.planned_only();
-        if strikes_api && self.rng.u8(..4) == 0 {
-            return self.strike_api(node);
+        if self.flock.is_some() && !self.plan.planned_only() {
+            match self.rng.u8(..12) {
+                0..3 => return self.strike_api(node),
+                3 => return self.reschedule(node),
+                _ => {}
+            }
         }
         let kind = kinds[self.rng.usize(..kinds.len())];
         let short = self.rng.u64(20 * MS..600 * MS);
@@ -344,6 +353,30 @@ impl World {
         };
         for (delay, fault) in faults {
             self.after(delay, Happening::Fault(fault));
+        }
+    }
+
+    /// A pod ends, or all do, and is started again elsewhere.
+    fn reschedule(&mut self, node: usize) {
+        let all = self.rng.u8(..3) == 0;
+        let span = self.rng.u64(10 * MS..SECOND);
+        let nodes = if all {
+            0..self.plan.nodes
+        } else {
+            node..node + 1
+        };
+        for node in nodes {
+            let back = span + self.rng.u64(MS..200 * MS);
+            let faults = [
+                (0, Fault::KillServer(node)),
+                (0, Fault::KillAgent(node)),
+                (span, Fault::Move(node)),
+                (back, self.restart(node)),
+                (back + self.rng.u64(..100 * MS), Fault::StartAgent(node)),
+            ];
+            for (delay, fault) in faults {
+                self.after(delay, Happening::Fault(fault));
+            }
         }
     }
 
@@ -482,6 +515,7 @@ impl World {
             Fault::Switchover { to, anywhere } => self.switch_over(to, anywhere),
             Fault::Leave(node) => self.leave(node),
             Fault::Flush(entry) => self.flush(entry),
+            Fault::Move(node) => self.move_pod(node),
             Fault::CutFromApi { node, open } => {
                 self.note(|_| format!("{} reaches the API: {open}", name_of(node)));
                 self.reach_api(node, open);
@@ -539,6 +573,24 @@ impl World {
                     self.relink_pair(a, b, false);
                 }
             }
+        }
+    }
+
+    /// All agents hear of it, each in its own time.
+    fn move_pod(&mut self, node: usize) {
+        let down = self.nodes[node].server.process == Process::Dead;
+        if !down || self.nodes[node].agent.is_some() {
+            return;
+        }
+        self.nodes[node].server.moves += 1;
+        self.note(|world| format!("{} moves to {}", name_of(node), world.address(node)));
+        self.ledger.moved(node);
+        for other in 0..self.nodes.len() {
+            let Some(life) = self.nodes[other].agent.as_ref().map(|agent| agent.life) else {
+                continue;
+            };
+            let lag = self.discovery_lag();
+            self.after(lag, Happening::List { node: other, life });
         }
     }
 

@@ -8,7 +8,8 @@ use bellwether_election::{Flock, Leadership, LeaseConfig, NodeId};
 use super::{
     bug::Bug,
     election::Role,
-    world::{MS, SECOND, Time, World, name_of},
+    faults::Fault,
+    world::{Happening, MS, SECOND, Time, World, name_of},
 };
 use crate::sidecar::core::Event;
 
@@ -92,8 +93,22 @@ impl World {
             if role == Role::Vacant && seat.role != role {
                 seat.since = now;
             }
+            let begins = matches!(role, Role::Leading(_)) && !seat.leads();
             seat.role = role;
             self.tell(node);
+            if begins {
+                self.stop_beginner(node);
+            }
+        }
+    }
+
+    /// Nobody knows less than who stops in the middle of a promotion and goes on when its lease is over.
+    fn stop_beginner(&mut self, node: usize) {
+        let lasts = self.plan.by_lease.map_or(0, Lease::lasts);
+        if self.plan.stops() && self.rng.u8(..4) == 0 {
+            let (begin, span) = (self.rng.u64(..60 * MS), self.rng.u64(lasts / 4..2 * lasts));
+            self.after(begin, Happening::Fault(Fault::StopAgent(node)));
+            self.after(begin + span, Happening::Fault(Fault::ContinueAgent(node)));
         }
     }
 
@@ -110,7 +125,7 @@ impl World {
             } else {
                 let delay = self.delay();
                 let event = Event::Peers(peers);
-                self.after(delay, super::world::Happening::Step { node, life, event });
+                self.after(delay, Happening::Step { node, life, event });
             }
         }
         Some(leadership)

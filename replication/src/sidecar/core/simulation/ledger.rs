@@ -28,8 +28,8 @@ pub(super) struct Ledger {
     pub(super) writes: Vec<Write>,
     /// When the agent of the one last heard from the server of the other, and what.
     pub(super) heard: Vec<Vec<Option<(Time, Inspection)>>>,
-    /// Whether the agent of the one has ever been told of the other.
-    pub(super) met: Vec<Vec<bool>>,
+    /// Since when the agent of the one has known where the other's server is.
+    pub(super) met: Vec<Vec<Option<Time>>>,
     pub(super) paces: Vec<Pace>,
     /// When an order was last given, or a leader resigned.
     pub(super) unrest: Time,
@@ -46,7 +46,7 @@ impl Ledger {
         Self {
             writes: vec![Write::default()],
             heard: vec![vec![None; nodes]; nodes],
-            met: vec![vec![false; nodes]; nodes],
+            met: vec![vec![None; nodes]; nodes],
             paces: vec![Pace::default(); nodes],
             unrest: 0,
             healing: None,
@@ -58,17 +58,24 @@ impl Ledger {
 
     pub(super) fn agent_started(&mut self, node: usize) {
         self.heard[node].fill(None);
-        self.met[node].fill(false);
+        self.met[node].fill(None);
     }
 
-    pub(super) fn met(&mut self, a: usize, b: usize) {
-        self.met[a][b] = true;
-        self.met[b][a] = true;
+    pub(super) fn met(&mut self, a: usize, b: usize, now: Time) {
+        self.met[a][b].get_or_insert(now);
+        self.met[b][a].get_or_insert(now);
     }
 
     /// The agent was told of all others.
-    pub(super) fn listed(&mut self, node: usize) {
-        self.met[node].fill(true);
+    pub(super) fn listed(&mut self, node: usize, now: Time) {
+        for met in &mut self.met[node] {
+            met.get_or_insert(now);
+        }
+    }
+
+    /// The node has a new address, which nobody knows yet.
+    pub(super) fn moved(&mut self, node: usize) {
+        self.met.iter_mut().for_each(|met| met[node] = None);
     }
 
     pub(super) fn heard(&mut self, node: usize, of: usize, said: &Inspection, now: Time) {

@@ -8,7 +8,7 @@ use super::{
     bug::Bug,
     data::Entry,
     message::{Outcome, Task, Work},
-    world::{SECOND, World, name_of},
+    world::{World, name_of},
 };
 
 /// So many requests wait at the port of a stopped process.
@@ -76,7 +76,7 @@ impl World {
         self.check_port(node, "forwards");
         let write = self.ledger.unacknowledged();
         let task = Task::Forward { write, term };
-        self.send(node, node, SECOND, Work::Write(write), task);
+        self.send_home(node, Work::Write(write), task);
     }
 
     /// A write arrives at a server.
