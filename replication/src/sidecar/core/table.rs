@@ -2,6 +2,7 @@
 
 mod decisions;
 mod demand;
+mod lives;
 mod passports;
 
 use std::{

@@ -245,7 +245,8 @@ impl World {
             return self.violate(format!("{who} drops what is not ours for {of}"));
         }
         let empty = copy.is_blank() && self.nodes[of].server.data.is_blank();
-        if !empty || server.data.is_blank() || self.plan.plain {
+        // What users removed, keys and passport, is gone by their wish.
+        if !empty || copy.was_emptied() || server.data.is_blank() || self.plan.plain {
             return;
         }
         let since = server.process_since;

@@ -6,7 +6,7 @@ use bellwether_election::{Leadership, Peer};
 
 use super::{
     election::{LEASE, Role, Vote},
-    world::{Happening, World},
+    world::{Happening, World, name_of},
 };
 use crate::{Card, sidecar::core::Event};
 
@@ -55,8 +55,11 @@ impl World {
         seat.told = leadership.clone();
         seat.resigned = false;
         let serves = |card: &[u8]| Card::decode(card).is_some_and(|card| card.serving.is_some());
-        seat.told_serving =
-            matches!(&leadership, Leadership::Following { card, .. } if serves(card));
+        // What its own former life said is over.
+        seat.told_serving = matches!(
+            &leadership,
+            Leadership::Following { leader, card, .. } if leader.member != name_of(node) && serves(card)
+        );
         self.step(node, life, Event::Leadership(leadership));
     }
 
