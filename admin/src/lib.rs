@@ -3,7 +3,7 @@
 //! | request | answer |
 //! |---|---|
 //! | `GET /livez` | 200 while the node's main loop is alive, otherwise 503 |
-//! | `GET /readyz` | 200, or 503 with a line that says why not |
+//! | `GET /readyz` | 200, or 503 with a line that says why not; the line tells of a pause, too |
 //! | `GET /primary` | 200 while the node's server is the published primary, otherwise 503 |
 //! | `GET /replica` | 200 while the node's server is a replica with a working link, otherwise 503; with `?lag=BYTES` 200 only while it is known to be at most so far behind |
 //! | `GET /status` | 200 with the JSON that the application gave |
@@ -62,6 +62,7 @@
 //! let (_reports, report) = watch::channel(Arc::new(Report {
 //!     live: true,
 //!     ready: Err("no primary yet".to_owned()),
+//!     paused: false,
 //!     role: Role::Neither,
 //!     status: serde_json::json!({ "role": "replica" }),
 //! }));

@@ -21,6 +21,9 @@ use crate::{
 /// That of Prometheus's text format.
 const METRICS_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
+/// So that who wonders why nothing takes over need not look any further.
+const PAUSED: &str = "; automatic failover is paused";
+
 pub(crate) fn routes(report: watch::Receiver<Arc<Report>>, metrics: Metrics) -> Router {
     // HAProxy's checks say OPTIONS unless told otherwise, and mean GET. HEAD comes with GET.
     let probed = MethodFilter::GET.or(MethodFilter::OPTIONS);
@@ -65,9 +68,11 @@ async fn livez(State(node): State<Node>) -> Result<Line, Line> {
 }
 
 async fn readyz(State(node): State<Node>) -> Result<Line, Line> {
-    match &node.report()?.ready {
-        Ok(()) => Ok(Line::ok("ok")),
-        Err(reason) => Err(Line::unavailable(reason)),
+    let report = node.report()?;
+    let words = if report.paused { PAUSED } else { "" };
+    match &report.ready {
+        Ok(()) => Ok(Line::ok(format!("ok{words}"))),
+        Err(reason) => Err(Line::unavailable(format!("{reason}{words}"))),
     }
 }
 
@@ -164,6 +169,7 @@ mod tests {
         let (reports, report) = watch::channel(Arc::new(Report {
             live: true,
             ready: Ok(()),
+            paused: false,
             role,
             status: json!({}),
         }));

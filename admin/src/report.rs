@@ -10,6 +10,8 @@ pub struct Report {
     pub live: bool,
     /// Whether clients may be sent here; otherwise why not, in one line.
     pub ready: Result<(), String>,
+    /// Whether automatic failover is paused. That changes no answer but the words of `/readyz`.
+    pub paused: bool,
     /// What the node's own server is to clients. What `/primary` and `/replica` answer by.
     pub role: Role,
     /// What `/status` shows.

@@ -3,6 +3,7 @@ use std::sync::Arc;
 
 use ::kube::{Api, Client};
 use async_trait::async_trait;
+use tokio::sync::watch;
 
 use crate::kube::endpoint::Reader;
 use crate::kube::feed::{Feed, Watched};
@@ -82,6 +83,7 @@ pub struct Kubernetes {
     roster: Roster,
     /// As the log was last told.
     oddity: Option<Oddity>,
+    problem: watch::Sender<Option<String>>,
 }
 
 impl Kubernetes {
@@ -111,6 +113,7 @@ impl Kubernetes {
             roster: Roster::new(rules(&config, namespace)),
             config,
             oddity: None,
+            problem: watch::Sender::default(),
         }
     }
 
@@ -124,7 +127,25 @@ impl Kubernetes {
     /// [`Error::Invalid`] names the field of the configuration that cannot work, or each place
     /// where no cluster was found.
     pub async fn connect(config: KubernetesConfig) -> Result<Self, Error> {
-        Self::new(api::connect().await?, config)
+        Self::new(Self::client().await?, config)
+    }
+
+    /// The client that [`connect`](Self::connect) makes, for a program that shares it among
+    /// several users of the API, each of which tries again by itself: it does not.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Invalid`] names each place where no cluster was found. The API is not called.
+    pub async fn client() -> Result<Client, Error> {
+        api::connect().await
+    }
+
+    /// Why the API does not tell who the members are at present, in one line, now and in future. It is
+    /// noticed while [`changed`](Discovery::changed) is polled, which returns the same as an error; the
+    /// end of an outage is told here only, unless it brings other members.
+    #[must_use]
+    pub fn problem(&self) -> watch::Receiver<Option<String>> {
+        self.problem.subscribe()
     }
 
     /// The error or the members that come of it, if they are news.
@@ -135,8 +156,10 @@ impl Kubernetes {
             Happening::Gone(object) => self.roster.remove(&object),
             Happening::Recovered => {
                 tracing::info!(query = self.query, "the Kubernetes API answers again");
+                self.problem.send_replace(None);
             }
             Happening::Outage(failure) => {
+                self.problem.send_replace(Some(failure.to_string()));
                 let query = self.query.clone();
                 let needs_action = failure.needs_action();
                 let source = failure.into();

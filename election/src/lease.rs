@@ -112,6 +112,8 @@ pub use status::LeaseStatus;
 /// with its process. That is safe, because a new process has to see the Lease unchanged for as long
 /// before it takes it, and an empty one that somebody made just as long. In addition to what stands
 /// under [Safety](#safety) it takes that
+/// - **members keep their names over restarts** (those of a `StatefulSet` do): a group whose pods
+///   all get other names is not listed in the Lease that they left behind;
 /// - **no two processes with the name of one member live at the same time**: only one of them is
 ///   asked. A `StatefulSet` keeps to that, unless a pod is deleted by force while its node cannot be
 ///   reached;

@@ -16,7 +16,7 @@ use tokio::sync::watch;
 
 use crate::{
     StateMachine, View, codec,
-    parcel::{Pack, Parcel},
+    parcel::{Parcel, Shelf},
     types::{self, Entry, LogId, Replies, SnapshotMeta, StoredMembership, Types},
 };
 
@@ -56,21 +56,28 @@ pub(crate) struct Applier<M> {
     applied: Option<LogId>,
     membership: StoredMembership,
     latest: Latest,
+    shelf: Shelf,
     /// How many bytes of entries were applied since a snapshot was begun.
     since: watch::Sender<usize>,
 }
 
 /// The latest snapshot.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 struct Latest(Arc<Mutex<Option<Snapshot>>>);
 
 impl<M: StateMachine> Applier<M> {
-    pub(crate) fn new(machine: Shared<M>, since: watch::Sender<usize>) -> Self {
+    /// `kept` is the snapshot that the machine begins with; the library restores it.
+    pub(crate) fn new(
+        machine: Shared<M>,
+        (shelf, kept): (Shelf, Option<Snapshot>),
+        since: watch::Sender<usize>,
+    ) -> Self {
         Self {
             machine,
             applied: None,
             membership: StoredMembership::default(),
-            latest: Latest::default(),
+            latest: Latest(Arc::new(Mutex::new(kept))),
+            shelf,
             since,
         }
     }
@@ -139,19 +146,28 @@ impl<M: StateMachine> RaftStateMachine<Types> for Applier<M> {
             view: Mutex::new(self.machine.read().map(|machine| machine.view())),
             meta: self.meta(),
             latest: self.latest.clone(),
+            shelf: self.shelf.clone(),
         }
     }
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, data: Parcel) -> io::Result<()> {
-        let machine = self.machine.clone();
-        let mut from = data.reader();
-        blocking(move || machine.write()?.restore(&mut from)).await?;
-        self.applied = meta.last_log_id;
-        self.membership = meta.last_membership.clone();
-        self.latest.store(Snapshot {
+        let (machine, shelf, latest) = (
+            self.machine.clone(),
+            self.shelf.clone(),
+            self.latest.clone(),
+        );
+        let snapshot = Snapshot {
             meta: meta.clone(),
             snapshot: data,
-        });
+        };
+        blocking(move || {
+            let mut from = snapshot.snapshot.reader()?;
+            machine.write()?.restore(&mut from)?;
+            latest.keep(&shelf, snapshot).map(drop)
+        })
+        .await?;
+        self.applied = meta.last_log_id;
+        self.membership = meta.last_membership.clone();
         Ok(())
     }
 
@@ -166,13 +182,17 @@ impl Latest {
         latest.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Keeps it, unless a later one came meanwhile.
-    fn store(&self, snapshot: Snapshot) {
+    /// Keeps it, unless a later one came meanwhile; whichever is kept. May block.
+    fn keep(&self, shelf: &Shelf, mut snapshot: Snapshot) -> io::Result<Snapshot> {
         let mut latest = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let known = latest.as_ref().and_then(|known| known.meta.last_log_id);
-        if snapshot.meta.last_log_id >= known {
-            *latest = Some(snapshot);
+        if let Some(known) = latest.as_ref()
+            && known.meta.last_log_id > snapshot.meta.last_log_id
+        {
+            return Ok(known.clone());
         }
+        shelf.keep(&mut snapshot)?;
+        *latest = Some(snapshot.clone());
+        Ok(snapshot)
     }
 }
 
@@ -182,6 +202,7 @@ pub(crate) struct Builder<M: StateMachine> {
     view: Mutex<Option<M::View>>,
     meta: SnapshotMeta,
     latest: Latest,
+    shelf: Shelf,
 }
 
 impl<M: StateMachine> RaftSnapshotBuilder<Types> for Builder<M> {
@@ -190,21 +211,19 @@ impl<M: StateMachine> RaftSnapshotBuilder<Types> for Builder<M> {
     async fn build_snapshot(&mut self) -> Result<Snapshot, io::Error> {
         let view = self.view.lock().ok().and_then(|mut view| view.take());
         let view = view.ok_or_else(|| io::Error::other("the state machine has panicked"))?;
-        let parcel = blocking(move || {
-            let mut pack = Pack::default();
+        let (meta, shelf, latest) = (self.meta.clone(), self.shelf.clone(), self.latest.clone());
+        blocking(move || {
+            let mut pack = shelf.pack(&meta)?;
             view.write(&mut pack)?;
-            Ok(pack.finish())
-        });
-        let snapshot = Snapshot {
-            meta: self.meta.clone(),
-            snapshot: parcel.await?,
-        };
-        self.latest.store(snapshot.clone());
-        Ok(snapshot)
+            let snapshot = pack.finish()?;
+            latest.keep(&shelf, Snapshot { meta, snapshot })
+        })
+        .await
     }
 }
 
-async fn blocking<T: Send + 'static>(
+/// Runs what may block on a thread of its own.
+pub(crate) async fn blocking<T: Send + 'static>(
     work: impl FnOnce() -> io::Result<T> + Send + 'static,
 ) -> io::Result<T> {
     tokio::task::spawn_blocking(work)

@@ -3,7 +3,9 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::{
-    founding::{Acceptor, Answer, Inquiry},
+    founding::{Answer, Inquiry},
+    home::Papers,
+    log::disk::Disk,
     net::Identity,
 };
 
@@ -11,44 +13,83 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct Civics {
     identity: Arc<Identity>,
-    name: String,
-    acceptor: Mutex<Acceptor>,
+    papers: Mutex<Papers>,
+    /// Where they are kept, if they shall outlive this node.
+    disk: Option<Arc<dyn Disk>>,
 }
 
 impl Civics {
-    pub(crate) fn new(identity: Arc<Identity>, name: String) -> Self {
+    pub(crate) fn new(
+        identity: Arc<Identity>,
+        papers: Papers,
+        disk: Option<Arc<dyn Disk>>,
+    ) -> Self {
         Self {
             identity,
-            name,
-            acceptor: Mutex::default(),
+            papers: Mutex::new(papers),
+            disk,
         }
     }
 
     /// Acts on an inquiry and says where this node stands. A node that belongs to a group takes
     /// part in no founding.
     pub(crate) fn answer(&self, inquiry: &Inquiry) -> Answer {
-        let mut acceptor = self.acceptor();
-        let charter = self.identity.charter();
+        let mut papers = self.papers();
+        let mut then = papers.clone();
+        let agreed = papers.charter == 0 && then.acceptor.answer(inquiry);
+        // What could be forgotten is not promised.
+        let kept = self.change(&mut papers, then);
         Answer {
-            id: self.identity.id,
-            name: self.name.clone(),
-            charter,
-            agreed: charter == 0 && acceptor.answer(inquiry),
-            acceptor: acceptor.clone(),
+            id: papers.id,
+            name: papers.member.clone(),
+            charter: papers.charter,
+            agreed: agreed && kept,
+            acceptor: papers.acceptor.clone(),
         }
+    }
+
+    /// Takes on the founding that was agreed on, before its group begins. It is kept only by
+    /// [`join`](Self::join), once the log knows of the group: a node that would belong to a group
+    /// and have nothing of it would wait for others to begin, and they for it.
+    #[must_use]
+    pub(crate) fn found(&self, charter: u128) -> bool {
+        let papers = self.papers();
+        papers.charter == 0 && self.identity.join(charter)
     }
 
     /// Joins the group of this founding; `false` if this node belongs to another one.
     #[must_use]
     pub(crate) fn join(&self, charter: u128) -> bool {
-        // Not in the middle of an answer.
-        let _acceptor = self.acceptor();
-        self.identity.join(charter)
+        let mut papers = self.papers();
+        if papers.charter == charter {
+            return true;
+        }
+        let taken_on = self.identity.charter();
+        if taken_on != 0 && taken_on != charter {
+            return false;
+        }
+        let mut then = papers.clone();
+        then.charter = charter;
+        papers.charter == 0 && self.change(&mut papers, then) && self.identity.join(charter)
     }
 
-    fn acceptor(&self) -> MutexGuard<'_, Acceptor> {
-        self.acceptor
-            .lock()
-            .expect("nobody panics while holding it")
+    /// Keeps other papers, if that can be done.
+    fn change(&self, papers: &mut Papers, then: Papers) -> bool {
+        if *papers == then {
+            return true;
+        }
+        // A node that belongs to no group has nothing else to do, and this is done a few times.
+        if let Some(disk) = &self.disk
+            && let Err(error) = then.write(&**disk)
+        {
+            tracing::error!(%error, "cannot keep what this node would promise");
+            return false;
+        }
+        *papers = then;
+        true
+    }
+
+    fn papers(&self) -> MutexGuard<'_, Papers> {
+        self.papers.lock().expect("nobody panics while holding it")
     }
 }

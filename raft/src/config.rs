@@ -1,4 +1,4 @@
-use std::{net::SocketAddr, time::Duration};
+use std::{net::SocketAddr, path::PathBuf, time::Duration};
 
 use crate::Error;
 
@@ -17,6 +17,9 @@ pub enum Storage {
     /// In memory. After each start the node has a new id and begins with nothing. **A group that
     /// loses a majority of its nodes at once has lost its data.**
     Memory,
+    /// In a directory of its own, which is made if it is not there. A node that restarts goes on
+    /// with what it finds. What was acknowledged was synced to the disks of a majority.
+    Directory(PathBuf),
 }
 
 /// How a node of a group is called, reached, timed and bounded.
@@ -55,6 +58,8 @@ pub struct Config {
     /// How long the founding of a group waits for expected members that do not answer, once enough of
     /// them do. Default 2 s.
     pub form_timeout: Duration,
+    /// A node that discovery no longer names for so long is removed from the group. Default 60 s.
+    pub remove_after: Duration,
     /// A command has at most this many bytes. Default 1 MiB; no more than `max_batch`.
     pub max_proposal: usize,
     /// Commands that are proposed at the same time share a log entry of at most this many bytes.
@@ -88,6 +93,7 @@ impl Config {
             proposal_timeout: Duration::from_secs(5),
             peer_timeout: Duration::from_secs(2),
             form_timeout: Duration::from_secs(2),
+            remove_after: Duration::from_secs(60),
             max_proposal: 1024 * 1024,
             max_batch: 1024 * 1024,
             max_batch_commands: 256,
@@ -117,7 +123,7 @@ impl Config {
         self.check_bounds()
     }
 
-    fn times(&self) -> [(&'static str, Duration); 6] {
+    fn times(&self) -> [(&'static str, Duration); 7] {
         [
             ("heartbeat", self.heartbeat),
             ("election_min", self.election_min),
@@ -125,6 +131,7 @@ impl Config {
             ("proposal_timeout", self.proposal_timeout),
             ("peer_timeout", self.peer_timeout),
             ("form_timeout", self.form_timeout),
+            ("remove_after", self.remove_after),
         ]
     }
 

@@ -1,30 +1,40 @@
-mod lead;
+pub(crate) mod lead;
 mod propose;
 mod read;
 mod start;
+#[cfg(test)]
+mod tests;
 
-use std::{net::SocketAddr, sync::Arc};
+use std::{
+    net::SocketAddr,
+    sync::{Arc, Weak},
+    time::Duration,
+};
 
 use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
+    time::{Instant, sleep},
 };
-
-use openraft::async_runtime::watch::WatchReceiver as _;
 
 use crate::{
     Config, Error, Leadership, NodeId, Peer, StateMachine, Status,
     apply::Shared,
+    log::{Log, disk::Disk},
     net::{Dialler, Raft},
     types::{Membership, Types},
 };
 
+use lead::Helm;
 use propose::Proposal;
 
 pub use read::Consistency;
 
-type Metrics = openraft::RaftMetrics<Types>;
+/// A node that ends waits for so long for what may block.
+const LEAVING: Duration = Duration::from_secs(5);
+
+pub(crate) type Metrics = openraft::RaftMetrics<Types>;
 
 /// A node of a group: the handle by which the user proposes, reads and looks after it.
 ///
@@ -39,12 +49,13 @@ pub struct Group<M: StateMachine> {
     raft: Raft<M>,
     machine: Shared<M>,
     proposals: mpsc::Sender<Proposal>,
-    leadership: watch::Receiver<Leadership>,
-    /// The term in which this node hands over, and no longer acts as leader.
-    handing_over: watch::Sender<Option<u64>>,
+    helm: Helm<M>,
     dialler: Dialler,
+    log: Log,
+    /// The data directory, which is free for others once all that use it are gone.
+    disk: Option<Weak<dyn Disk>>,
     // Ends all tasks when it is dropped.
-    _tasks: JoinSet<()>,
+    tasks: JoinSet<()>,
 }
 
 impl<M: StateMachine> Group<M> {
@@ -63,7 +74,7 @@ impl<M: StateMachine> Group<M> {
     /// Who leads, as this node knows it. Its last value is [`Leadership::Vacant`].
     #[must_use]
     pub fn leadership(&self) -> watch::Receiver<Leadership> {
-        self.leadership.clone()
+        self.helm.leadership.clone()
     }
 
     /// Proposes a command; its reply, once a majority has it and this node has applied it.
@@ -128,7 +139,7 @@ impl<M: StateMachine> Group<M> {
     ///
     /// Once begun, a hand-over goes on.
     pub async fn transfer(&self, to: NodeId) -> Result<(), Error> {
-        lead::transfer(self, to).await
+        self.helm.transfer(to).await
     }
 
     /// How this node stands.
@@ -141,7 +152,7 @@ impl<M: StateMachine> Group<M> {
                 id: self.id(),
                 member: self.me(membership),
             },
-            leadership: self.leadership.borrow().clone(),
+            leadership: self.helm.leadership.borrow().clone(),
             term: metrics.current_term,
             voters: peers(membership, membership.voter_ids()),
             learners: peers(membership, membership.learner_ids()),
@@ -155,20 +166,34 @@ impl<M: StateMachine> Group<M> {
     }
 
     /// Ends this node. A leader hands over to the voter that is furthest, if one answers; that takes
-    /// at most twice `election_max`.
+    /// at most twice `election_max`. Afterwards the data directory is free for another.
     ///
     /// # Cancel safety
     ///
     /// Dropping the future ends the node as a crash would.
-    pub async fn shutdown(self) {
-        lead::hand_over(&self).await;
+    pub async fn shutdown(mut self) {
+        self.helm.hand_over().await;
         if let Err(error) = self.raft.shutdown().await {
             tracing::error!(%error, "the node did not end cleanly");
+        }
+        if let Err(error) = self.log.flush().await {
+            tracing::error!(%error, "the log was not written to its end");
+        }
+        self.tasks.shutdown().await;
+        let disk = self.disk.take();
+        drop(self);
+        let free = || disk.as_ref().is_none_or(|disk| disk.strong_count() == 0);
+        let deadline = Instant::now() + LEAVING;
+        while !free() && Instant::now() < deadline {
+            sleep(Duration::from_millis(1)).await;
+        }
+        if !free() {
+            tracing::warn!("a snapshot is still being written; the data directory is not free yet");
         }
     }
 
     fn metrics(&self) -> Metrics {
-        self.raft.metrics().borrow_watched().clone()
+        self.helm.metrics()
     }
 
     fn me(&self, membership: &Membership) -> crate::Member {

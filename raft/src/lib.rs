@@ -89,15 +89,23 @@
 //!
 //! # What holds
 //!
-//! - **What is acknowledged is kept** while a majority of the nodes lives on. With
-//!   [`Storage::Memory`] a node that restarts comes back empty, under a new [`NodeId`]: a group that
-//!   loses a majority at once, or one after the other without replacement, has lost its data.
+//! - **What is acknowledged is kept** while a majority of the nodes lives on, and with
+//!   [`Storage::Directory`] also when all of them end at once: it is synced on a majority's disks
+//!   before. With [`Storage::Memory`] a node that restarts comes back empty, under a new [`NodeId`]:
+//!   a group that loses a majority at once, or one after the other, has lost its data.
+//! - **A data directory is believed or refused**, never guessed at: a write that a crash has cut short
+//!   is cut off; anything else that is wrong with it, or that belongs to another member or group, is
+//!   named by [`Error::Data`], and nothing is changed. When writing fails, the node ends: nothing more
+//!   is acknowledged, and what it has applied can be read further.
 //! - **At most one node leads in a term**, and acts as leader only before
 //!   [`until`](Leadership::Leading). That rests on clocks that run alike: those of two nodes may
 //!   differ in speed by less than a tenth.
 //! - **Exactly one group is founded**, however many nodes start at once and whatever they see of
-//!   each other, as long as `quorum` is more than half of the members: see [`Roster`]. The nodes
-//!   that found it are its voters; there is no way yet to add others.
+//!   each other, as long as `quorum` is more than half of the members: see [`Roster`].
+//! - **Members follow discovery**, one change at a time: who is new is brought up to date and then
+//!   votes; who comes back under another [`NodeId`] replaces who it was in one change; who is no longer
+//!   named is removed after `remove_after`, but never so that fewer than `quorum` vote or most of the
+//!   voters do not answer. Who is named and dead stays a member.
 //! - **Without a majority** new proposals are refused with [`Error::NoQuorum`] once the lease has
 //!   ended; those that were taken before end as [`Error::Unknown`] at their deadline.
 //!   [`Consistency::Local`] reads go on.
@@ -107,6 +115,7 @@
 //!   reaches the port can take part. Keep it to the group's own network.
 
 mod apply;
+mod census;
 mod civics;
 mod codec;
 mod commands;
@@ -114,6 +123,7 @@ mod config;
 mod error;
 mod founding;
 mod group;
+mod home;
 mod keep;
 mod leadership;
 mod log;

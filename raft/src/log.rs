@@ -1,8 +1,15 @@
-//! The log, as the library wants it.
+//! The log, as the library wants it: in memory, and on disk too if it shall outlive the node.
 
 #[cfg(test)]
+mod crash;
+pub(crate) mod disk;
+mod record;
+mod segment;
+#[cfg(test)]
 mod suite;
+mod wal;
 mod window;
+mod writer;
 
 use std::{
     fmt::Debug,
@@ -16,9 +23,18 @@ use openraft::{
     storage::{IOFlushed, RaftLogStorage},
 };
 
-use crate::types::{Entry, LogId, Types, Vote};
+use crate::{
+    Error, NodeId,
+    types::{Entry, LogId, Types, Vote},
+};
 
+use disk::Disk;
+use record::Record;
+use wal::Wal;
 use window::Window;
+use writer::{Waiter, Writer};
+
+pub(crate) use wal::{data as damaged, storage as failed};
 
 /// One read for the network carries about this many bytes.
 pub(crate) const READ_BYTES: usize = 1024 * 1024;
@@ -27,12 +43,61 @@ pub(crate) const READ_BYTES: usize = 1024 * 1024;
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Log {
     window: Arc<Mutex<Window>>,
+    /// Where it is durable.
+    writer: Option<Writer>,
 }
 
 impl Log {
     /// A log in memory.
     pub(crate) fn memory() -> Self {
         Self::default()
+    }
+
+    /// A log on disk, begun anew.
+    pub(crate) fn create(disk: &Arc<dyn Disk>, node: NodeId) -> Result<Self, Error> {
+        let wal = Wal::create(Arc::clone(disk), node).map_err(|e| failed(&**disk, "", e))?;
+        Self::durable(&**disk, wal, Window::default())
+    }
+
+    /// The log of this node that is on disk.
+    pub(crate) fn open(disk: &Arc<dyn Disk>, node: NodeId) -> Result<Self, Error> {
+        let (wal, window) = Wal::open(Arc::clone(disk), node)?;
+        Self::durable(&**disk, wal, window)
+    }
+
+    fn durable(disk: &dyn Disk, wal: Wal, window: Window) -> Result<Self, Error> {
+        let writer = Writer::start(wal).map_err(|error| failed(disk, "", error))?;
+        Ok(Self {
+            window: Arc::new(Mutex::new(window)),
+            writer: Some(writer),
+        })
+    }
+
+    /// Whether a log on disk was begun and never used: what a first start leaves that a crash cuts
+    /// short.
+    pub(crate) fn is_unused(disk: &dyn Disk) -> Result<bool, Error> {
+        wal::is_unused(disk)
+    }
+
+    /// The last entry that is no longer there, and whether this node has ever voted.
+    pub(crate) fn past(&self) -> (Option<LogId>, bool) {
+        let window = self.window();
+        (window.purged(), window.vote.is_some())
+    }
+
+    /// Waits until all that was written is on disk.
+    pub(crate) async fn flush(&self) -> io::Result<()> {
+        match &self.writer {
+            Some(writer) => writer.write_and_wait(Vec::new()).await,
+            None => Ok(()),
+        }
+    }
+
+    /// Writes what nobody waits for, if this log is durable.
+    fn note(&self, record: Record) {
+        if let Some(writer) = &self.writer {
+            writer.write(vec![record], Waiter::Nobody);
+        }
     }
 
     /// Up to where the log may be purged if all up to `upto` is in a snapshot, so that `keep` bytes
@@ -93,11 +158,18 @@ impl RaftLogStorage<Types> for Log {
     }
 
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        if let Some(writer) = &self.writer {
+            writer.write_and_wait(vec![Record::Vote(*vote)]).await?;
+        }
         self.window().vote = Some(*vote);
         Ok(())
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        // On disk it may be behind: then less is applied after a restart, until a leader tells.
+        if let Some(committed) = committed {
+            self.note(Record::Committed(committed));
+        }
         self.window().committed = committed;
         Ok(())
     }
@@ -111,21 +183,34 @@ impl RaftLogStorage<Types> for Log {
         I: IntoIterator<Item = Entry> + OptionalSend,
         I::IntoIter: OptionalSend,
     {
-        for entry in entries {
-            if !self.window().push(entry) {
-                return Err(io::Error::other("an entry would leave a hole in the log"));
+        let mut records = Vec::new();
+        {
+            let mut window = self.window();
+            for entry in entries {
+                if self.writer.is_some() {
+                    records.push(Record::Entry(entry.clone()));
+                }
+                if !window.push(entry) {
+                    return Err(io::Error::other("an entry would leave a hole in the log"));
+                }
             }
+        }
+        if let Some(writer) = &self.writer {
+            writer.write(records, Waiter::Library(done));
+            return Ok(());
         }
         done.io_completed(Ok(()));
         Ok(())
     }
 
     async fn truncate_after(&mut self, last: Option<LogId>) -> Result<(), io::Error> {
+        self.note(Record::Truncated(last));
         self.window().truncate_after(last);
         Ok(())
     }
 
     async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        self.note(Record::Purged(upto));
         self.window().purge(upto);
         Ok(())
     }

@@ -50,6 +50,12 @@
 //! one can be reached to be fenced. Replication is asynchronous: what an unplanned failover loses
 //! lies beyond the successor's offset at promotion, and is logged. A dataset that comes back when
 //! another one serves already gives way to it, even if it is the later one: that is logged too.
+//! While an operator has paused failover ([`Sidecar::with_pause`]), it hands over only when it is asked
+//! to.
+//!
+//! A primary whose agent dies goes on taking writes until somebody fences it. With
+//! [`SidecarConfig::min_replicas_to_write`] it stops by itself once it has lost its replicas: at once
+//! when their connections end, else within [`SidecarConfig::min_replicas_max_lag`] and two seconds.
 //!
 //! There are no features.
 

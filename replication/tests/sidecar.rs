@@ -176,6 +176,39 @@ async fn a_primary_that_dies_is_followed_by_another_and_rejoins() {
     group.formed(&all, 2).await;
 }
 
+/// What operators are told of in the examples' pages.
+#[tokio::test(flavor = "multi_thread")]
+async fn roles_that_somebody_changes_are_put_right() {
+    let group = Group::of(3);
+    let all = [0, 1, 2];
+    let primary = group.formed(&all, 2).await;
+    group.servers[primary].command(&["SET", "k", "v"]).unwrap();
+    let replica = &group.servers[(primary + 1) % 3];
+    let instance = support::instance(replica);
+    support::inspected(&instance, "the copy", |found| found.keys == 1).await;
+
+    replica.command(&["REPLICAOF", "NO", "ONE"]).unwrap();
+    replica.command(&["SET", "astray", "v"]).unwrap();
+    support::inspected(&instance, "its old role", |found| {
+        found.link() == Some(bellwether_replication::Link::Up) && found.keys == 1
+    })
+    .await;
+    assert_eq!(group.formed(&all, 2).await, primary);
+
+    let to = address(replica);
+    let port = to.port.to_string();
+    let failover = ["FAILOVER", "TO", &to.host, &port, "TIMEOUT", "5000"];
+    group.servers[primary].command(&failover).unwrap();
+    eventually("one primary that all follow", || async {
+        let now = group.formed(&all, 2).await;
+        (group.primaries() == [now].into()).then_some(())
+    })
+    .await;
+    for server in &group.servers {
+        assert_eq!(server.command(&["GET", "k"]).unwrap(), "v");
+    }
+}
+
 /// Who copies functions from elsewhere, or removes them all, must not change whose the data is.
 #[tokio::test(flavor = "multi_thread")]
 async fn a_passport_that_users_remove_is_written_again() {

@@ -1,5 +1,6 @@
 //! The handle of a control connection.
 
+use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
@@ -54,6 +55,7 @@ pub struct Connection {
     ending: Ending,
     pushes: Arc<Mutex<Option<Pushes>>>,
     protocol: Protocol,
+    peer: SocketAddr,
     command_timeout: Duration,
 }
 
@@ -77,7 +79,11 @@ impl Connection {
                 address: address.clone(),
                 source,
             })?;
-            Self::start(stream, &address, options).await
+            let peer = stream.peer_addr().map_err(|source| Error::Connect {
+                address: address.clone(),
+                source,
+            })?;
+            Self::start(stream, peer, &address, options).await
         });
         opened.await.unwrap_or_else(|_| {
             Err(Error::ConnectTimeout {
@@ -157,6 +163,12 @@ impl Connection {
         self.protocol
     }
 
+    /// Where it leads: what the host that was given meant when it was connected.
+    #[must_use]
+    pub fn peer_addr(&self) -> SocketAddr {
+        self.peer
+    }
+
     /// Takes the push messages of RESP3, such as invalidations of CLIENT TRACKING.
     /// `None` when they were taken before, through any handle.
     #[must_use]
@@ -167,6 +179,7 @@ impl Connection {
 
     async fn start(
         stream: TcpStream,
+        peer: SocketAddr,
         address: &str,
         options: &ConnectOptions,
     ) -> Result<Self, Error> {
@@ -180,6 +193,7 @@ impl Connection {
             ending,
             pushes: Arc::new(Mutex::new(Some(pushes))),
             protocol: Protocol::Resp2,
+            peer,
             // The caller's own deadline holds for the whole handshake.
             command_timeout: options.connect_timeout,
         };

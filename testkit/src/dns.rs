@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, bail};
 use async_trait::async_trait;
 use hickory_proto::op::{Header, HeaderCounts, Metadata, ResponseCode};
 use hickory_proto::rr::rdata::{SOA, SRV};
@@ -16,6 +16,7 @@ use hickory_server::zone_handler::MessageResponseBuilder;
 use tokio::net;
 use tokio::sync::oneshot;
 
+use crate::claim::{Claim, claim};
 use crate::ports;
 
 /// What a negative answer allows to be cached for: the minimum of DNS, so that tests are quick.
@@ -32,6 +33,7 @@ pub struct DnsServer {
     zone: Arc<Zone>,
     stop: Option<oneshot::Sender<()>>,
     thread: Option<JoinHandle<()>>,
+    _claim: Option<Claim>,
 }
 
 impl DnsServer {
@@ -41,7 +43,36 @@ impl DnsServer {
     ///
     /// When no port is free, or the system refuses sockets.
     pub fn start() -> Result<Self> {
-        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
+        Self::start_at((Ipv4Addr::LOCALHOST, ports::free()?).into())
+    }
+
+    /// Starts one where a system's resolver asks, at port 53 of a loopback address that nobody else
+    /// has: 127.53.x.y. Needs root. See [`resolv_conf`](Self::resolv_conf).
+    ///
+    /// # Errors
+    ///
+    /// When all of them are taken, or the port is not permitted.
+    pub fn start_for_system() -> Result<Self> {
+        for number in 1..=u8::MAX {
+            let Some(claim) = claim("dns", number.into())? else {
+                continue;
+            };
+            let mut server = Self::start_at((Ipv4Addr::new(127, 53, 0, number), 53).into())?;
+            server._claim = Some(claim);
+            return Ok(server);
+        }
+        bail!("all addresses for name servers are claimed by tests")
+    }
+
+    /// What `/etc/resolv.conf` has to say for programs to resolve by this one, each question asked
+    /// twice, a second apart. Only for one that was [started for the system](Self::start_for_system).
+    #[must_use]
+    pub fn resolv_conf(&self) -> String {
+        let ip = self.address.ip();
+        format!("nameserver {ip}\noptions timeout:1 attempts:2\n")
+    }
+
+    fn start_at(address: SocketAddr) -> Result<Self> {
         let zone = Arc::new(Zone::default());
         let (stop, stopped) = oneshot::channel();
         let runtime = tokio::runtime::Builder::new_current_thread()
@@ -73,6 +104,7 @@ impl DnsServer {
             zone,
             stop: Some(stop),
             thread: Some(thread),
+            _claim: None,
         })
     }
 

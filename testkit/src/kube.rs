@@ -1,16 +1,16 @@
 //! A Kubernetes API under test, with the semantics on which leader election, discovery and
 //! announcing stand, and with the faults that they must survive.
 //!
-//! [`KubeApi`] serves leases, endpointslices, pods, services, events and namespaces over TLS to
-//! users with bearer tokens. It has two parts: a front (TLS, users and what they may do, the record
-//! of requests, faults) and, behind it, a store of our own. Where `KUBEBUILDER_ASSETS` names a
-//! folder with `etcd` and `kube-apiserver`, the front stands before these instead, so that the same
-//! tests show whether our store behaves as the real one.
+//! [`KubeApi`] serves leases, endpointslices, pods, services, events (of `events.k8s.io`) and
+//! namespaces over TLS to users with bearer tokens. It has two parts: a front (TLS, users and what
+//! they may do, the record of requests, faults) and, behind it, a store of our own. Where
+//! `KUBEBUILDER_ASSETS` names a folder with `etcd` and `kube-apiserver`, the front stands before
+//! these instead, so that the same tests show whether our store behaves as the real one.
 //!
 //! What our store leaves out: admission beyond namespaces, most of the validation and defaults of
 //! pods and services, `managedFields` (owners are known, and conflicts of apply told, but lists are
-//! owned whole), protobuf and YAML, tables and partial metadata, and the controllers: nobody makes
-//! endpointslices of Services and pods, or runs pods.
+//! owned whole), events as the core group shows them, protobuf and YAML, tables and partial
+//! metadata, and the controllers: nobody makes endpointslices of Services and pods, or runs pods.
 //!
 //! ```no_run
 //! # fn main() -> anyhow::Result<()> {
@@ -33,6 +33,7 @@ mod apply;
 mod call;
 mod delete;
 mod direct;
+mod events;
 mod fault;
 mod front;
 mod gate;

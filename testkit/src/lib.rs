@@ -49,6 +49,6 @@ pub use crate::redis::{Boot, Data, Options, Redis};
 pub use crate::reply::Role;
 pub use crate::scrape::Scrape;
 pub use crate::sentinel::Sentinel;
-pub use crate::skip::{networks_or_skip, skip};
+pub use crate::skip::{mounts_or_skip, networks_or_skip, skip};
 pub use crate::until::{Condition, until};
 pub use crate::writer::{Comparison, InTurn, Record, Route, Writer, WriterOptions};

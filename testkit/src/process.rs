@@ -22,6 +22,10 @@ use nix::unistd::Pid;
 
 use crate::{Lines, until};
 
+/// Mounts each pair of paths up to `--`, and becomes the program that the rest names.
+const MOUNT: &str =
+    r#"while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done; shift; exec "$@""#;
+
 /// Where a child's standard output and error go.
 #[derive(Clone, Debug, Default)]
 enum Output {
@@ -41,6 +45,7 @@ pub struct Program {
     output: Output,
     typed: bool,
     namespace: Option<String>,
+    mounts: Vec<(PathBuf, PathBuf)>,
 }
 
 impl Program {
@@ -54,6 +59,7 @@ impl Program {
             output: Output::default(),
             typed: false,
             namespace: None,
+            mounts: Vec::new(),
         }
     }
 
@@ -115,6 +121,15 @@ impl Program {
         self
     }
 
+    /// Runs it where a file or a directory stands in place of another, for this process alone: such
+    /// as another `/etc/resolv.conf`. Both have to exist. Needs root; see
+    /// [`mounts_or_skip`](crate::mounts_or_skip).
+    #[must_use]
+    pub fn mounted(mut self, source: impl Into<PathBuf>, over: impl Into<PathBuf>) -> Self {
+        self.mounts.push((source.into(), over.into()));
+        self
+    }
+
     /// Starts it, in a process group of its own, so that Ctrl-C at the terminal reaches only us.
     ///
     /// # Errors
@@ -150,8 +165,16 @@ impl Program {
             }
             None => Command::new("setpriv"),
         };
+        command.args(["--pdeathsig", "KILL", "--"]);
+        if !self.mounts.is_empty() {
+            // All of these exec, so that the process stays the one that was spawned.
+            command.args(["unshare", "--mount", "--", "sh", "-ec", MOUNT, "sh"]);
+            for (source, over) in &self.mounts {
+                command.args([source, over]);
+            }
+            command.arg("--");
+        }
         command
-            .args(["--pdeathsig", "KILL", "--"])
             .arg(&self.path)
             .args(&self.args)
             .envs(self.environment.iter().map(|(name, value)| (name, value)))

@@ -54,6 +54,8 @@ pub struct Options {
     pub args: Vec<String>,
     /// On which host of a [`Network`](crate::Network); `None`: on this machine.
     pub host: Option<Host>,
+    /// What stands in place of what for it, as by [`Program::mounted`].
+    pub mounts: Vec<(PathBuf, PathBuf)>,
 }
 
 /// A real redis-server under test.
@@ -107,6 +109,9 @@ impl Redis {
             program = program.namespace(&host.namespace);
         }
         program = program.args(&options.args);
+        for (source, over) in &options.mounts {
+            program = program.mounted(source, over);
+        }
         let reach = options
             .bind
             .filter(|ip| !ip.is_unspecified())

@@ -3,9 +3,12 @@
 use std::fs::OpenOptions;
 use std::io::Write;
 use std::thread;
+use std::time::Duration;
 
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::geteuid;
+
+use crate::Program;
 
 /// Says on standard error, and in the file that `BELLWETHER_SKIPPED` names, that a test did not
 /// run.
@@ -37,6 +40,24 @@ pub fn networks_or_skip(test: &str) -> bool {
         Ok(Ok(())) if geteuid().is_root() => return true,
         Ok(Err(errno)) if geteuid().is_root() => format!("network namespaces are refused: {errno}"),
         _ => "network namespaces need root".into(),
+    };
+    skip(test, &reason);
+    false
+}
+
+/// Whether this process may start a [`Program`] that is [`mounted`](Program::mounted) something;
+/// otherwise [`skip`]s `test`.
+#[must_use]
+pub fn mounts_or_skip(test: &str) -> bool {
+    let tried = Program::new("true").mounted("/tmp", "/mnt").captured();
+    let status = tried.spawn().and_then(|mut tried| {
+        let status = tried.wait(Duration::from_secs(30))?;
+        Ok((status.success(), tried.lines().all().join(" ")))
+    });
+    let reason = match status {
+        Ok((true, _)) => return true,
+        Ok((false, said)) => format!("mount namespaces need root: {said}"),
+        Err(error) => format!("{error:#}"),
     };
     skip(test, &reason);
     false

@@ -4,7 +4,7 @@ use std::io::{ErrorKind, Read, Write};
 use std::net::{IpAddr, Ipv4Addr, TcpStream, UdpSocket};
 use std::time::Duration;
 
-use bellwether_testkit::DnsServer;
+use bellwether_testkit::{DnsServer, Program, mounts_or_skip};
 
 const TTL: Duration = Duration::from_secs(5);
 
@@ -86,4 +86,36 @@ fn it_falls_silent_and_fails_on_demand() {
     server.revive();
     assert_eq!(ask(&server, "flock.test", patience).unwrap(), (false, 3, 0));
     assert_eq!(server.queries(), 3);
+}
+
+/// What a program has for `/etc/resolv.conf` is its own.
+#[test]
+fn a_program_resolves_by_it() {
+    if !mounts_or_skip("a_program_resolves_by_it") {
+        return;
+    }
+    let server = DnsServer::start_for_system().unwrap();
+    let other = DnsServer::start_for_system().unwrap();
+    assert_ne!(server.address(), other.address());
+    let address = IpAddr::from([10, 1, 2, 3]);
+    let name = "redis-0.redis.default.svc.cluster.local";
+    server.set_addresses(name, TTL, &[address]).unwrap();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    std::fs::write(&file, server.resolv_conf()).unwrap();
+    let getent = Program::new("getent").args(["hosts", name]).captured();
+    let resolves = |program: &Program| {
+        let mut process = program.spawn().unwrap();
+        let status = process.wait(Duration::from_secs(60)).unwrap();
+        (status.success(), process.lines().all().join("\n"))
+    };
+    let (found, said) = resolves(&getent.clone().mounted(file.path(), "/etc/resolv.conf"));
+    assert!(found && said.contains("10.1.2.3"), "{said}");
+    let mounts = std::fs::read_to_string("/proc/self/mounts").unwrap();
+    assert!(
+        !mounts.contains(&*file.path().to_string_lossy()),
+        "here, too"
+    );
+    server.remove(name).unwrap();
+    let (found, said) = resolves(&getent.mounted(file.path(), "/etc/resolv.conf"));
+    assert!(!found, "{said}");
 }

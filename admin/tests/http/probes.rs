@@ -9,7 +9,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bellwether_admin::Role;
+use bellwether_admin::{Report, Role};
 use serde_json::json;
 
 use crate::scene::{answer, ask, node, node_of, report, rest, send, split};
@@ -31,6 +31,26 @@ async fn probes_follow_the_report() {
     node.reports
         .send_replace(report(false, Ok(()), Role::Neither));
     assert_eq!(both().await.0.0, 503);
+}
+
+#[tokio::test]
+async fn readiness_tells_of_a_pause_and_is_the_same() {
+    let node = node().await;
+    for (ready, code, words) in [
+        (Ok(()), 200, "ok; automatic failover is paused\n"),
+        (
+            Err("no primary"),
+            503,
+            "no primary; automatic failover is paused\n",
+        ),
+    ] {
+        let mut paused = Report::clone(&report(true, ready, Role::Neither));
+        paused.paused = true;
+        node.reports.send_replace(Arc::new(paused));
+        let answered = ask(node.address, "GET /readyz").await;
+        assert_eq!(answered, (code, words.to_owned()));
+    }
+    assert_eq!(ask(node.address, "GET /livez").await.1, "ok\n");
 }
 
 #[tokio::test]

@@ -31,6 +31,7 @@ pub(crate) fn report(live: bool, ready: Result<(), &str>, role: Role) -> Arc<Rep
     Arc::new(Report {
         live,
         ready: ready.map_err(str::to_owned),
+        paused: false,
         role,
         status: json!({ "role": "primary", "term": 7 }),
     })

@@ -217,6 +217,14 @@ impl KubernetesConfig {
         Ok(())
     }
 
+    /// The host under which a pod is found by its name in DNS, as [`crate::Kubernetes`] tells it once
+    /// the API has told of the pod. `None` where no headless Service gives it one.
+    #[must_use]
+    pub fn host_of(&self, pod: &str, namespace: &str) -> Option<String> {
+        let suffix = self.host_suffix(namespace)?;
+        names::is_label(pod).then(|| format!("{pod}{suffix}"))
+    }
+
     /// What follows the host name of a pod that DNS knows, with the dot before it.
     pub(crate) fn host_suffix(&self, namespace: &str) -> Option<String> {
         let watched = match &self.source {
@@ -331,6 +339,9 @@ mod tests {
         let mut config = service();
         let suffix = config.host_suffix("flock").unwrap();
         assert_eq!(suffix, ".redis.flock.svc.cluster.local");
+        let host = config.host_of("redis-0", "flock").unwrap();
+        assert_eq!(host, "redis-0.redis.flock.svc.cluster.local");
+        assert_eq!(config.host_of("redis.0", "flock"), None);
         config.headless_service = Some("redis-peers".into());
         config.cluster_domain = "Example.org.".into();
         let suffix = config.host_suffix("flock").unwrap();

@@ -150,6 +150,8 @@ pub(crate) struct Core {
     call: Option<Pending>,
     /// When this member last sent a write that makes or keeps it the leader.
     wrote: Option<Instant>,
+    /// That write began a spell.
+    began: bool,
     /// Such writes of which it is not known yet whether they were done.
     writes: Vec<Written>,
     /// The latest time of day that this member wrote.
@@ -259,6 +261,7 @@ impl Core {
             spell: None,
             call: None,
             wrote: None,
+            began: false,
             writes: Vec::new(),
             stamp: None,
             not_before: now,

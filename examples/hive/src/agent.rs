@@ -39,7 +39,7 @@ pub struct AgentFlags {
     pub replica_listen: Option<SocketAddr>,
 
     /// Where /livez, /readyz, /primary, /replica[?lag=BYTES], /status, /metrics and POST
-    /// /switchover are answered. Not offered by default.
+    /// /switchover, /pause and /resume are answered. Not offered by default.
     #[arg(long, env = "BELLWETHER_ADMIN_LISTEN", value_name = "ADDR:PORT")]
     pub admin_listen: Option<SocketAddr>,
 

@@ -2,10 +2,13 @@
 
 use std::sync::Arc;
 
-use bellwether_admin::{Report, Request, Role, SwitchoverDone};
+use bellwether_admin::{Answer, Report, Request, Role, SwitchoverDone};
 use bellwether_proxy::{Topology, Upstream};
-use bellwether_replication::{Handle, Server, Status, View};
-use tokio::sync::{mpsc, watch};
+use bellwether_replication::{Handle, Server, Status, Switched, View};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+};
 
 /// Where an agent's knowledge goes to.
 pub(crate) struct Outlets {
@@ -21,6 +24,7 @@ impl Outlets {
             ready: Err(
                 "the address under which the others reach this member is not known yet".into(),
             ),
+            paused: false,
             role: Role::Neither,
             status: serde_json::Value::Null,
         };
@@ -104,19 +108,31 @@ fn upstream(server: &Server) -> Upstream {
 /// Never: a status is plain data.
 #[must_use]
 pub fn report(own: &str, view: &View, status: &Status) -> Report {
-    let ready = match (&status.trouble, &status.primary) {
-        (Some(trouble), _) => Err(trouble.clone()),
-        (None, None) => Err("no primary is known".to_owned()),
-        (None, Some(_)) => Ok(()),
-    };
     let mut json = serde_json::to_value(status).expect("a status is plain data");
     json["name"] = own.into();
     Report {
         live: true,
-        ready,
+        ready: ready(own, status),
+        paused: status.paused,
         role: role(own, view, status),
         status: json,
     }
+}
+
+/// A replica whose link is down has what it had when it was lost; one that is new has nothing.
+fn ready(own: &str, status: &Status) -> Result<(), String> {
+    if let Some(trouble) = &status.trouble {
+        return Err(trouble.clone());
+    }
+    let Some(primary) = &status.primary else {
+        return Err("no primary is known".to_owned());
+    };
+    let is_linked = status.replicas.iter().any(|server| server.name == own);
+    if primary.name == own || is_linked {
+        return Ok(());
+    }
+    let name = &primary.name;
+    Err(format!("the own server has no link to that of {name}"))
 }
 
 fn role(own: &str, view: &View, status: &Status) -> Role {
@@ -147,33 +163,60 @@ fn role(own: &str, view: &View, status: &Status) -> Role {
     Role::Replica { lag_bytes }
 }
 
-/// Brings the requests of the admin port to the sidecar.
+/// Brings the requests of the admin port to the sidecar, and to `pause` those to pause (true) and to
+/// resume. A switchover keeps nobody from pausing.
 ///
 /// # Errors
 ///
 /// None; it goes on for as long as the program.
-pub async fn carry_out(
+pub async fn carry_out<P, F>(
     mut requests: mpsc::Receiver<Request>,
     handle: Handle,
-) -> anyhow::Result<()> {
-    while let Some(request) = requests.recv().await {
-        // Whoever asked may have left, so what cannot be sent is dropped.
+    pause: P,
+) -> anyhow::Result<()>
+where
+    P: Fn(bool) -> F,
+    F: Future<Output = Result<(), String>> + Send + 'static,
+{
+    // No more than one of a kind at a time: that is seen to where they come from.
+    let mut under_way = JoinSet::new();
+    loop {
+        let request = tokio::select! {
+            Some(request) = requests.recv() => request,
+            Some(done) = under_way.join_next() => {
+                done?;
+                continue;
+            }
+            // Without an admin port there is nothing to do.
+            else => std::future::pending().await,
+        };
         match request {
             Request::Switchover { to, answer } => {
-                let done = handle.switch_over(to).await.map(|switched| SwitchoverDone {
-                    from: switched.from,
-                    to: switched.to,
-                    took: switched.took,
-                });
-                let _ = answer.send(done);
+                let handle = handle.clone();
+                let switch_over = async move { handle.switch_over(to).await.map(done) };
+                under_way.spawn(tell(switch_over, answer));
             }
-            Request::Pause { answer } | Request::Resume { answer } => {
-                let _ = answer.send(Err("this program cannot pause".to_owned()));
+            Request::Pause { answer } => {
+                under_way.spawn(tell(pause(true), answer));
+            }
+            Request::Resume { answer } => {
+                under_way.spawn(tell(pause(false), answer));
             }
         }
     }
-    // Without an admin port there is nothing to do.
-    std::future::pending().await
+}
+
+async fn tell<T>(work: impl Future<Output = Result<T, String>>, answer: Answer<T>) {
+    // Whoever asked may have left.
+    let _ = answer.send(work.await);
+}
+
+fn done(switched: Switched) -> SwitchoverDone {
+    SwitchoverDone {
+        from: switched.from,
+        to: switched.to,
+        took: switched.took,
+    }
 }
 
 #[cfg(test)]
@@ -246,6 +289,21 @@ mod tests {
             members: [("a".to_owned(), member)].into(),
             ..Status::default()
         }
+    }
+
+    #[test]
+    fn who_has_the_primarys_data_or_gets_it_is_ready() {
+        let mut status = Status {
+            primary: Some(server("a")),
+            replicas: vec![server("b")],
+            ..Status::default()
+        };
+        assert_eq!(ready("a", &status), Ok(()));
+        assert_eq!(ready("b", &status), Ok(()));
+        assert!(ready("c", &status).unwrap_err().contains("no link"));
+        status.trouble = Some("it is syncing".into());
+        assert_eq!(ready("b", &status), Err("it is syncing".into()));
+        assert!(ready("a", &Status::default()).is_err());
     }
 
     #[test]

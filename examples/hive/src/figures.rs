@@ -29,6 +29,8 @@ pub struct Figures {
 pub struct Outside {
     /// Whether automatic failover is paused.
     pub paused: bool,
+    /// Of each state that failsafe may be in, whether it is; empty without failsafe.
+    pub failsafe: Vec<(&'static str, bool)>,
     /// Calls of the election that went well.
     pub calls: u64,
     /// Calls of the election that came to nothing.

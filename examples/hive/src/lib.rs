@@ -38,6 +38,12 @@ pub use servers::ServerFlags;
 pub use settings::Settings;
 pub use token::Token;
 
+/// What is answered to who wants to pause automatic failover. An agent that began anew, or was cut off,
+/// would not know of it.
+const CANNOT_PAUSE: &str = "this program cannot pause: its members vote among themselves and keep \
+    nothing, so there is no place where a pause would hold for all; to keep a server from taking over, \
+    set its replica-priority to 0";
+
 /// Host and port of each agent.
 type PeerAddresses = BTreeSet<(String, u16)>;
 
@@ -82,7 +88,8 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let (participant, seat) = seat(Bytes::new());
     let (sidecar, handle) = sidecar(&settings, server.clone(), participant);
     figures.follow(&server.name, &handle);
-    tasks.spawn(bridge::carry_out(requested, handle.clone()));
+    let pause = |_| async { Err(CANNOT_PAUSE.to_owned()) };
+    tasks.spawn(bridge::carry_out(requested, handle.clone(), pause));
     let agent = async {
         let election = async { election.run(seat).await.context("the election ended") };
         let sidecar = async {

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use anyhow::{Context as _, anyhow};
+use bellwether_discovery::Kubernetes;
+use bellwether_election::Seat;
 use bellwether_hive::cli::Misconfigured;
 use k8s_openapi::api::core::v1::Service;
-use kube::{Api, Client, Config};
-use rustls::crypto::{CryptoProvider, ring};
+use kube::{Api, Client};
 use tokio::time::timeout;
 use tracing::warn;
 
@@ -17,28 +18,25 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// A client that is shared by election, discovery and announcer.
 pub(crate) async fn connect() -> anyhow::Result<Client> {
-    if CryptoProvider::get_default().is_none() {
-        // Refused only if somebody has just chosen another, which then counts.
-        let _ = ring::default_provider().install_default();
-    }
-    let found = Config::infer().await;
-    let mut config = found
-        .map_err(|error| {
-            anyhow!(
-                "no Kubernetes cluster is configured: this needs the service account of a pod, or KUBECONFIG ({})",
-                error.to_string().replace('\n', " ")
-            )
-        })
-        .context(Misconfigured)?;
-    // Each of the three retries by itself.
-    config.default_retry = false;
-    let client = Client::try_from(config).map_err(|error| anyhow!("the Kubernetes API: {error}"));
-    client.context(Misconfigured)
+    Kubernetes::client().await.context(Misconfigured)
 }
 
 /// Refuses Services that do not exist. An API that is away, or does not permit the question, is no
-/// reason to end.
-pub(crate) async fn check_services(client: &Client, settings: &Settings) -> anyhow::Result<()> {
+/// reason to end. `None`: the application left before all were checked.
+pub(crate) async fn check_services(
+    client: &Client,
+    settings: &Settings,
+    seat: &Seat,
+) -> Option<anyhow::Result<()>> {
+    let mut intent = seat.intent();
+    let left = async { while intent.changed().await.is_ok() {} };
+    tokio::select! {
+        checked = check(client, settings) => Some(checked),
+        () = left => None,
+    }
+}
+
+async fn check(client: &Client, settings: &Settings) -> anyhow::Result<()> {
     let namespace = settings.namespace.as_deref();
     let namespace = namespace.unwrap_or_else(|| client.default_namespace());
     let services: Api<Service> = Api::namespaced(client.clone(), namespace);

@@ -6,6 +6,7 @@
 //! the lease lasts.
 
 mod cluster;
+mod events;
 mod leader;
 mod members;
 mod report;
@@ -15,9 +16,9 @@ use std::{future::Future, sync::Arc};
 
 use anyhow::Context as _;
 use bellwether_discovery::{Announcer, Kubernetes};
-use bellwether_election::{Election as _, Lease, LeaseStatus, Participant, seat};
+use bellwether_election::{Election as _, Error, Lease, LeaseStatus, Participant, seat};
 use bellwether_hive::{
-    Figures, Outside, bridge,
+    Figures, Outside, YesNo, bridge,
     cli::Misconfigured,
     hand_over,
     ports::Ports,
@@ -26,11 +27,16 @@ use bellwether_hive::{
 use bellwether_proxy::{Orphans, Topology};
 use bellwether_replication::{Handle, Server, Sidecar, SidecarConfig};
 use bytes::Bytes;
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinSet,
+    time::timeout,
+};
 use tracing::info;
 
+use events::{Counts, Teller};
 use leader::Front;
-use members::Roster;
+use members::{Peers, Roster};
 use report::Reporter;
 pub use settings::Settings;
 
@@ -45,7 +51,13 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     tokio::pin!(stop);
 
     let client = cluster::connect().await?;
-    let mut election = Lease::new(client.clone(), settings.election()).context(Misconfigured)?;
+    let (peers_in, peers) = watch::channel(Peers::new());
+    let election = Lease::new(client.clone(), settings.election(peers));
+    let mut election = election.map_err(|error| match error {
+        // What listens there may be about to end.
+        Error::Listen { .. } => anyhow::Error::from(error).context("--peer-listen"),
+        _ => anyhow::Error::from(error).context(Misconfigured),
+    })?;
     let discovery = Kubernetes::new(client.clone(), settings.discovery()).context(Misconfigured)?;
     let announcer = settings
         .announcer()
@@ -64,18 +76,27 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         announcer.as_ref().map(Announcer::announcement),
     );
     let lease = election.status();
-    let figures = Figures::default().with_outside(move || outside(&lease.borrow()));
+    let teller = (settings.events == YesNo::Yes).then(|| Teller::new(client.clone(), &settings));
+    let counts = teller.as_ref().map(Teller::counts);
+    let figures = Figures::default().with_outside(move || {
+        let counts = counts.as_ref().map(|counts| *counts.borrow());
+        outside(&lease.borrow(), counts.unwrap_or_default())
+    });
     let (requests, requested) = mpsc::channel(2);
     settings
         .agent
         .admin(reporter.reports(), requests, figures.clone(), &mut tasks)
         .await?;
     let ports = ports(&settings, &front, &readers)?;
-    cluster::check_services(&client, &settings).await?;
+    if let Some(listen) = settings.peer_listen {
+        tasks.spawn(members::beside(roster.clone(), listen.port(), peers_in));
+    }
 
-    tasks.spawn(members::follow(discovery, roster_in, problem_in));
+    let member = settings.member.clone();
+    tasks.spawn(members::follow(discovery, member, roster_in, problem_in));
+    let given = settings.advertised(client.default_namespace());
     let address = tokio::select! {
-        address = members::own_address(settings.advertised(), &settings.member, &mut roster) => address,
+        address = members::own_address(given, &settings.member, &mut roster) => address,
         () = &mut stop => return Ok(()),
         ended = tasks.join_next() => return Err(premature(ended)),
     };
@@ -85,9 +106,20 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     };
     info!(name = server.name, redis = %server.address, "the others reach this member here");
     let (participant, seat) = seat(Bytes::new());
+    let pauser = election.pauser();
     let (sidecar, handle) = sidecar(&settings, server.clone(), roster, participant);
+    let sidecar = sidecar.with_pause(pauser.paused());
     figures.follow(&server.name, &handle);
-    tasks.spawn(bridge::carry_out(requested, handle.clone()));
+    let pause = move |paused| {
+        let pauser = pauser.clone();
+        async move {
+            match paused {
+                true => pauser.pause().await,
+                false => pauser.resume().await,
+            }
+        }
+    };
+    tasks.spawn(bridge::carry_out(requested, handle.clone(), pause));
     if let Some(mut announcer) = announcer {
         let leaders = front.service.subscribe();
         tasks.spawn(async move {
@@ -95,9 +127,21 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
             std::future::pending().await
         });
     }
+    // It ends by itself, soon after the sidecar; otherwise with this function.
+    let mut telling = JoinSet::new();
+    if let Some(teller) = teller {
+        telling.spawn(teller.run(handle.status(), election.status()));
+    }
     let local = settings.agent.server.redis.clone();
     let agent = async {
-        let election = async { election.run(seat).await.context("the election ended") };
+        let election = async {
+            // Meanwhile the sidecar already sees to it that the server is not left writable.
+            if let Some(checked) = cluster::check_services(&client, &settings, &seat).await {
+                checked?;
+                election.run(seat).await.context("the election ended")?;
+            }
+            Ok(())
+        };
         let sidecar = async {
             tokio::join!(
                 sidecar.run(),
@@ -116,16 +160,30 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         () = ports.ended() => anyhow::bail!("a worker of the proxy ended"),
         ended = tasks.join_next() => return Err(premature(ended)),
     }
-    hand_over(&handle, agent, ports, settings.agent.shutdown_timeout).await
+    let ended = hand_over(&handle, agent, ports, settings.agent.shutdown_timeout).await;
+    if ended.is_ok() {
+        // What is not told by then is not told.
+        let _ = timeout(events::LAST_WORDS, telling.join_next()).await;
+    }
+    ended
 }
 
-fn outside(lease: &LeaseStatus) -> Outside {
+fn outside(lease: &LeaseStatus, events: Counts) -> Outside {
+    let states = lease.failsafe.as_ref().map(|failsafe| {
+        [
+            ("ready", !failsafe.members.is_empty()),
+            ("asking", failsafe.asking),
+            ("promised", failsafe.promised_to.is_some()),
+        ]
+    });
     Outside {
         paused: lease.paused,
+        failsafe: states.into_iter().flatten().collect(),
         calls: lease.calls,
         failures: lease.failures,
         answered: lease.answered,
-        ..Outside::default()
+        told: events.told,
+        dropped: events.dropped,
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bellwether_admin::Report;
 use bellwether_discovery::Announcement;
-use bellwether_election::LeaseStatus;
+use bellwether_election::{Confirming, LeaseStatus};
 use bellwether_hive::bridge;
 use bellwether_proxy::Topology;
 use bellwether_replication::Handle;
@@ -30,6 +30,7 @@ impl Reporter {
         let report = Report {
             live: true,
             ready: Err("the members of the group are not known yet".to_owned()),
+            paused: false,
             role: bellwether_admin::Role::Neither,
             status: Value::Null,
         };
@@ -96,12 +97,23 @@ impl Reporter {
             "answered_ms_ago": lease.answered.map(|at| at.elapsed().as_millis() as u64),
             "problem": lease.problem,
             "watch_problem": lease.watch_problem,
+            "failsafe": lease.failsafe.as_ref().map(failsafe),
         });
         report.status["discovery"] = json!({ "problem": discovery });
         if let Some(announcement) = &mut self.announcement {
             report.status["service"] = announced(&announcement.borrow_and_update());
         }
     }
+}
+
+/// Failsafe, and why a leader is not kept through an outage if it is not.
+fn failsafe(confirming: &Confirming) -> Value {
+    json!({
+        "members": confirming.members,
+        "asking": confirming.asking,
+        "silent": confirming.silent,
+        "promised_to": confirming.promised_to,
+    })
 }
 
 fn announced(announcement: &Announcement) -> Value {

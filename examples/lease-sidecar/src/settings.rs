@@ -1,14 +1,17 @@
 use std::{net::SocketAddr, time::Duration};
 
 use bellwether_discovery::{AnnouncerConfig, KubernetesConfig, RoleLabel, Source};
-use bellwether_election::LeaseConfig;
+use bellwether_election::{Failsafe, LeaseConfig};
 use bellwether_hive::{
-    AgentFlags,
+    AgentFlags, YesNo,
     cli::{Checked, LogFormat, check_durations, check_group, check_ports},
 };
 use bellwether_replication::Address;
 use clap::{Parser, ValueEnum};
 use humantime::parse_duration;
+use tokio::sync::watch;
+
+use crate::members::Peers;
 
 /// Keeps a group of Redis servers available on Kubernetes.
 ///
@@ -81,6 +84,19 @@ pub struct Settings {
     #[arg(long, env = "HOSTNAME", value_name = "NAME")]
     pub member: String,
 
+    /// The uid of this member's pod, by which `kubectl describe pod` finds its events.
+    #[arg(long, env = "BELLWETHER_POD_UID", value_name = "UID")]
+    pub pod_uid: Option<String>,
+
+    /// Whether Kubernetes Events tell of new leaders, refused promotions, fences and hand-overs.
+    #[arg(
+        long,
+        env = "BELLWETHER_EVENTS",
+        value_name = "yes|no",
+        default_value = "yes"
+    )]
+    pub events: YesNo,
+
     /// The host under which the others reach the own server: with --reach-by addresses the pod's
     /// own address. By default its name under --headless-service.
     #[arg(long, env = "BELLWETHER_ADVERTISE", value_name = "HOST")]
@@ -108,6 +124,16 @@ pub struct Settings {
     /// How often a leader renews.
     #[arg(long, env = "BELLWETHER_RETRY_PERIOD", value_name = "DURATION", default_value = "1s", value_parser = parse_duration)]
     pub retry_period: Duration,
+
+    /// Stays primary through an outage of the Kubernetes API, for as long as all known members
+    /// confirm it: they are asked at --peer-listen. Without it, writes stop after --renew-deadline.
+    #[arg(long, env = "BELLWETHER_FAILSAFE")]
+    pub failsafe: bool,
+
+    /// Where the other agents ask this one, with --failsafe. They all have to listen at the same port,
+    /// and nobody else should reach it: it is not authenticated.
+    #[arg(long, env = "BELLWETHER_PEER_LISTEN", value_name = "ADDR:PORT")]
+    pub peer_listen: Option<SocketAddr>,
 
     /// When it cannot be told whose data is newer, how long to wait for all known members before
     /// the newest among those that answered leads.
@@ -160,14 +186,20 @@ impl Checked for Settings {
 
     fn check(&self) -> Result<(), String> {
         self.agent.check()?;
-        check_ports(&[("--leader-listen", Some(self.leader_listen))])?;
+        check_ports(&[
+            ("--leader-listen", Some(self.leader_listen)),
+            ("--peer-listen", self.peer_listen),
+        ])?;
+        if self.failsafe != self.peer_listen.is_some() {
+            return Err("--failsafe and --peer-listen need each other".to_owned());
+        }
         check_durations(&[
             ("--lease-duration", self.lease_duration),
             ("--renew-deadline", self.renew_deadline),
             ("--retry-period", self.retry_period),
             ("--form-timeout", self.form_timeout),
         ])?;
-        self.election()
+        self.election(watch::channel(Peers::new()).1)
             .check()
             .map_err(|error| in_flags(&error.to_string()))?;
         if self.role_label.is_some() != self.role_pods.is_some() {
@@ -180,7 +212,7 @@ impl Checked for Settings {
                 self.members
             ));
         }
-        if self.reach_by == ReachBy::Addresses && self.advertised().is_none() {
+        if self.reach_by == ReachBy::Addresses && self.advertised("").is_none() {
             // What the API says of the own address may be out of date when a pod starts anew.
             return Err("--reach-by addresses needs --advertise or --advertise-redis".to_owned());
         }
@@ -193,19 +225,28 @@ impl Settings {
         self.group.as_deref().unwrap_or(&self.lease)
     }
 
-    /// Where the others reach the own server, if that was given.
-    pub(crate) fn advertised(&self) -> Option<Address> {
-        let host = || self.advertise.clone();
+    /// Where the others reach the own server, if that was given, or follows from its name; the
+    /// namespace counts where no other was given.
+    pub(crate) fn advertised(&self, namespace: &str) -> Option<Address> {
+        let namespace = self.namespace.as_deref().unwrap_or(namespace);
+        let by_name = || match self.reach_by {
+            ReachBy::Names => self.discovery().host_of(&self.member, namespace),
+            ReachBy::Addresses => None,
+        };
+        let host = || self.advertise.clone().or_else(by_name);
         let given = self.advertise_redis.clone();
         given.or_else(|| Some(Address::new(host()?, self.agent.server.redis.port)))
     }
 
-    pub(crate) fn election(&self) -> LeaseConfig {
+    /// With failsafe, `peers` are asked.
+    pub(crate) fn election(&self, peers: watch::Receiver<Peers>) -> LeaseConfig {
         let mut config = LeaseConfig::new(&self.lease, &self.member);
         config.namespace.clone_from(&self.namespace);
         config.lease_duration = self.lease_duration;
         config.renew_deadline = self.renew_deadline;
         config.retry_period = self.retry_period;
+        let peer_listen = self.peer_listen.filter(|_| self.failsafe);
+        config.failsafe = peer_listen.map(|listen| Failsafe::new(listen, peers));
         config
     }
 

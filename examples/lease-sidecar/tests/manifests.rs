@@ -18,7 +18,7 @@ use k8s_openapi::{
 };
 use serde_json::{Value, json};
 
-const FOLDERS: [&str; 3] = ["base", "without-volume", "tied-to-agent"];
+const FOLDERS: [&str; 4] = ["base", "without-volume", "tied-to-agent", "failsafe"];
 
 #[test]
 fn every_field_is_known_to_the_types_of_kubernetes() {
@@ -34,8 +34,8 @@ fn every_field_is_known_to_the_types_of_kubernetes() {
     }
     assert_eq!(
         count,
-        10 + 1 + 1,
-        "ten objects, and a patch in each overlay"
+        10 + 1 + 1 + 2,
+        "ten objects, a patch in each overlay, and one more object for failsafe"
     );
 }
 
@@ -155,6 +155,41 @@ fn clients_reach_the_agents_and_only_members_reach_servers() {
 }
 
 #[test]
+fn with_failsafe_members_ask_each_other_and_nobody_else_does() {
+    let agent = container("failsafe", "agent");
+    let flags = list(&agent["env"]).into_iter().flat_map(|variable| {
+        // As the program names the variables of its flags.
+        let name = text(&variable["name"]);
+        let flag = name
+            .strip_prefix("BELLWETHER_")
+            .expect("one of its variables");
+        let flag = format!("--{}", flag.to_lowercase().replace('_', "-"));
+        let value = text(&variable["value"]);
+        if value == "true" {
+            vec![flag]
+        } else {
+            vec![flag, value]
+        }
+    });
+    let settings = settings_with(flags);
+    settings.check().expect("the flags go together");
+    assert!(settings.failsafe);
+    let listen = settings.peer_listen.expect("it is asked");
+    let ports = json!([{ "name": "peer", "containerPort": listen.port() }]);
+    assert_eq!(agent["ports"], ports);
+    let policy = object("failsafe", "NetworkPolicy", "redis-failsafe");
+    let pods = json!({ "matchLabels": { "app": "redis" } });
+    assert_eq!(policy["spec"]["podSelector"], pods);
+    assert_eq!(
+        policy["spec"]["ingress"],
+        json!([{ "from": [{ "podSelector": pods }], "ports": [{ "port": listen.port() }] }])
+    );
+    let others = container("base", "agent")["ports"].clone();
+    let taken = |port: &Value| port["containerPort"] == listen.port();
+    assert!(!list(&others).iter().any(taken), "a port of its own");
+}
+
+#[test]
 fn every_selector_means_these_pods() {
     let set = stateful_set();
     let labels = &set["spec"]["template"]["metadata"]["labels"];
@@ -197,30 +232,9 @@ fn members_start_together() {
     assert_eq!(stateful_set()["spec"]["podManagementPolicy"], "Parallel");
 }
 
+/// That the Role permits what the agents do, and nothing else, is shown by a scene of them.
 #[test]
-fn the_role_permits_what_the_agents_ask_and_no_more() {
-    assert_eq!(
-        object("base", "Role", "redis")["rules"],
-        json!([
-            {
-                "apiGroups": ["coordination.k8s.io"], "resources": ["leases"],
-                "resourceNames": ["redis"], "verbs": ["get", "watch", "patch"],
-            },
-            { "apiGroups": ["coordination.k8s.io"], "resources": ["leases"], "verbs": ["create"] },
-            {
-                "apiGroups": [""], "resources": ["services"],
-                "resourceNames": ["redis", "redis-leader"], "verbs": ["get"],
-            },
-            {
-                "apiGroups": [""], "resources": ["services"],
-                "resourceNames": ["redis-leader"], "verbs": ["list", "watch", "patch"],
-            },
-            {
-                "apiGroups": ["discovery.k8s.io"], "resources": ["endpointslices"],
-                "verbs": ["list", "watch"],
-            },
-        ])
-    );
+fn the_agents_have_the_role() {
     let account = object("base", "ServiceAccount", "redis");
     let name = &account["metadata"]["name"];
     let binding = object("base", "RoleBinding", "redis");
@@ -257,6 +271,11 @@ fn nothing_runs_as_root_or_writes_outside_its_volume() {
 
 /// What the agent makes of its arguments, in a pod.
 fn settings() -> Settings {
+    settings_with([])
+}
+
+/// The same with more of them.
+fn settings_with(more: impl IntoIterator<Item = String>) -> Settings {
     let password = tempfile::NamedTempFile::new().expect("a file");
     fs::write(password.path(), "secret").expect("it is written");
     let from_file = format!("file:{}", password.path().display());
@@ -265,16 +284,19 @@ fn settings() -> Settings {
         .iter()
         .map(|v| text(&v["name"]))
         .collect();
-    assert_eq!(variables, ["POD_NAME", "REDIS_PASSWORD"]);
+    assert_eq!(variables, ["POD_NAME", "POD_UID", "REDIS_PASSWORD"]);
     // Tests cannot set variables of their own process.
     let arguments = list(&agent["args"]).into_iter().map(|argument| {
         text(&argument)
             .replace("$(POD_NAME)", "redis-0")
+            .replace("$(POD_UID)", "6f2c")
             .replace("env:REDIS_PASSWORD", &from_file)
     });
     let program = std::iter::once("bellwether-lease".to_owned());
-    let settings = Settings::try_parse_from(program.chain(arguments)).expect("known flags");
+    let arguments = program.chain(arguments).chain(more);
+    let settings = Settings::try_parse_from(arguments).expect("known flags");
     assert_eq!(settings.member, "redis-0");
+    assert_eq!(settings.pod_uid.as_deref(), Some("6f2c"));
     assert!(
         settings.agent.server.redis_password_from.is_some(),
         "or clients are refused"

@@ -8,11 +8,29 @@ use tokio::{
     time::{Instant, sleep_until, timeout},
 };
 
-use crate::{
-    Error, Leadership, NodeId, Peer, StateMachine,
-    group::{Group, Metrics},
-    net::Raft,
-};
+use crate::{Error, Leadership, NodeId, Peer, StateMachine, group::Metrics, net::Raft};
+
+/// What it takes to give leadership away.
+pub(crate) struct Helm<M: StateMachine> {
+    pub(crate) raft: Raft<M>,
+    pub(crate) id: NodeId,
+    pub(crate) lease: Duration,
+    pub(crate) leadership: watch::Receiver<Leadership>,
+    /// The term in which this node hands over, and no longer acts as leader.
+    pub(crate) handing_over: watch::Sender<Option<u64>>,
+}
+
+impl<M: StateMachine> Clone for Helm<M> {
+    fn clone(&self) -> Self {
+        Self {
+            raft: self.raft.clone(),
+            id: self.id,
+            lease: self.lease,
+            leadership: self.leadership.clone(),
+            handing_over: self.handing_over.clone(),
+        }
+    }
+}
 
 /// A leader is at most this many entries ahead of a node that it hands over to at once.
 const CLOSE: u64 = 64 * 1024;
@@ -91,32 +109,48 @@ fn leadership(
     }
 }
 
-/// Hands over to this voter.
-pub(super) async fn transfer<M: StateMachine>(group: &Group<M>, to: NodeId) -> Result<(), Error> {
-    let metrics = group.metrics();
-    if metrics.state != ServerState::Leader {
-        let leader = match &*group.leadership.borrow() {
-            Leadership::Following { leader, .. } => Some(leader.clone()),
-            Leadership::Vacant | Leadership::Leading { .. } => None,
-        };
-        return Err(Error::NotLeader { leader });
+impl<M: StateMachine> Helm<M> {
+    pub(crate) fn metrics(&self) -> Metrics {
+        self.raft.metrics().borrow_watched().clone()
     }
-    if to == group.id() {
-        return Ok(());
+
+    /// Hands over to this voter.
+    pub(crate) async fn transfer(&self, to: NodeId) -> Result<(), Error> {
+        let metrics = self.metrics();
+        if metrics.state != ServerState::Leader {
+            let leader = match &*self.leadership.borrow() {
+                Leadership::Following { leader, .. } => Some(leader.clone()),
+                Leadership::Vacant | Leadership::Leading { .. } => None,
+            };
+            return Err(Error::NotLeader { leader });
+        }
+        if to == self.id {
+            return Ok(());
+        }
+        if let Some(why) = unfit(&metrics, to, self.lease) {
+            return Err(Error::Unfit(format!("node {to} cannot take over: {why}")));
+        }
+        let term = metrics.current_term;
+        // Whoever acts by this node's leadership is told before anybody else can have it.
+        self.handing_over.send_replace(Some(term));
+        // The successor has its own time to become ready, and then is elected at once or not at
+        // all.
+        let done = timeout(self.lease * 2, self.turn(to, term)).await;
+        let done = done.unwrap_or(Err(Error::NoQuorum));
+        if done.is_err() {
+            self.handing_over.send_replace(None);
+        }
+        done
     }
-    if let Some(why) = unfit(&metrics, to, group.config.election_max) {
-        return Err(Error::Unfit(format!("node {to} cannot take over: {why}")));
-    }
-    let term = metrics.current_term;
-    // Whoever acts by this node's leadership is told before anybody else can have it.
-    group.handing_over.send_replace(Some(term));
-    let mut leadership = group.leadership();
-    let told = leadership.wait_for(|now| !matches!(now, Leadership::Leading { .. }));
-    let done = async {
+
+    /// Waits until nobody acts by this node's leadership, and then until the other one leads.
+    async fn turn(&self, to: NodeId, term: u64) -> Result<(), Error> {
+        let mut leadership = self.leadership.clone();
+        let told = leadership.wait_for(|now| !matches!(now, Leadership::Leading { .. }));
         told.await.map_err(|_| Error::NoQuorum)?;
-        let begun = group.raft.trigger().transfer_leader(to).await;
+        let begun = self.raft.trigger().transfer_leader(to).await;
         begun.map_err(|error| Error::Ended(error.to_string()))?;
-        let mut metrics = group.raft.metrics();
+        let mut metrics = self.raft.metrics();
         loop {
             {
                 let now = metrics.borrow_and_update();
@@ -126,14 +160,25 @@ pub(super) async fn transfer<M: StateMachine>(group: &Group<M>, to: NodeId) -> R
             }
             metrics.changed().await.map_err(|_| Error::NoQuorum)?;
         }
-    };
-    // The successor has its own time to become ready, and then is elected at once or not at all.
-    let within = group.config.election_max * 2;
-    let done = timeout(within, done).await.unwrap_or(Err(Error::NoQuorum));
-    if done.is_err() {
-        group.handing_over.send_replace(None);
     }
-    done
+
+    /// Hands over to the fittest, if this node leads and anybody is fit.
+    pub(crate) async fn hand_over(&self) {
+        let metrics = self.metrics();
+        let membership = metrics.membership_config.membership();
+        if metrics.state != ServerState::Leader {
+            return;
+        }
+        let others = membership.voter_ids().filter(|id| *id != metrics.id);
+        let fit = others.filter(|id| unfit(&metrics, *id, self.lease).is_none());
+        let Some(successor) = fit.max_by_key(|id| matched(&metrics, *id)) else {
+            return;
+        };
+        match self.transfer(successor).await {
+            Ok(()) => tracing::info!(%successor, "handed over"),
+            Err(error) => tracing::warn!(%successor, %error, "did not hand over"),
+        }
+    }
 }
 
 /// Why a node cannot take over at once, if it cannot.
@@ -155,26 +200,8 @@ fn unfit(metrics: &Metrics, to: NodeId, lease: Duration) -> Option<&'static str>
 }
 
 /// The last entry that a follower is known to have.
-fn matched(metrics: &Metrics, id: NodeId) -> u64 {
+pub(crate) fn matched(metrics: &Metrics, id: NodeId) -> u64 {
     let all = metrics.replication.as_ref();
     let matched = all.and_then(|all| all.get(&id).copied()).flatten();
     matched.map_or(0, |id| id.index())
-}
-
-/// Hands over to the fittest, if this node leads and anybody is fit.
-pub(super) async fn hand_over<M: StateMachine>(group: &Group<M>) {
-    let metrics = group.metrics();
-    let membership = metrics.membership_config.membership();
-    if metrics.state != ServerState::Leader {
-        return;
-    }
-    let others = membership.voter_ids().filter(|id| *id != metrics.id);
-    let fit = others.filter(|id| unfit(&metrics, *id, group.config.election_max).is_none());
-    let Some(successor) = fit.max_by_key(|id| matched(&metrics, *id)) else {
-        return;
-    };
-    match transfer(group, successor).await {
-        Ok(()) => tracing::info!(%successor, "handed over"),
-        Err(error) => tracing::warn!(%successor, %error, "did not hand over"),
-    }
 }

@@ -53,7 +53,7 @@ pub(super) async fn read<M: StateMachine, T>(
 
 /// Whether this node may answer alone.
 async fn leased<M: StateMachine>(group: &Group<M>) -> Result<(), Error> {
-    match &*group.leadership.borrow() {
+    match &*group.helm.leadership.borrow() {
         Leadership::Leading { until, .. } if Instant::now().into_std() < *until => {}
         Leadership::Leading { .. } => return Err(Error::NoQuorum),
         Leadership::Following { leader, .. } => {

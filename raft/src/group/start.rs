@@ -1,20 +1,26 @@
 //! A node comes to life.
 
-use std::sync::Arc;
+use std::{sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
     task::JoinSet,
+    time::sleep,
 };
 
 use crate::{
-    Config, Error, Leadership, NodeId, Roster, StateMachine, Storage,
+    Config, Error, Leadership, Roster, StateMachine,
     apply::{Applier, Shared},
     civics::Civics,
-    group::{Group, lead, propose},
+    group::{
+        Group,
+        lead::{self, Helm},
+        propose,
+    },
+    home::Home,
     keep::keep,
-    log::{Log, READ_BYTES},
+    log::READ_BYTES,
     net::{self, Book, Dialler, Host, Identity, Links},
     steward::Steward,
 };
@@ -30,15 +36,31 @@ impl<M: StateMachine> Group<M> {
     ///
     /// # Errors
     ///
-    /// [`Error::Config`] and [`Error::Listen`].
+    /// [`Error::Config`] and [`Error::Listen`]; [`Error::Data`] and [`Error::Storage`] for a data
+    /// directory that cannot be used.
     pub async fn start(config: Config, roster: Roster, machine: M) -> Result<Self, Error> {
         config.check()?;
         roster.check(&config)?;
+        let (home, config) = open(config).await?;
+        Self::start_at(home, config, roster, machine).await
+    }
+
+    /// Starts a node with what it has.
+    pub(super) async fn start_at(
+        home: Home,
+        config: Config,
+        roster: Roster,
+        machine: M,
+    ) -> Result<Self, Error> {
         let library = config.library().validate();
-        let library = library.map_err(|error| Error::Config(error.to_string()))?;
-        let Storage::Memory = config.storage;
-        let log = Log::memory();
-        let identity = Arc::new(Identity::new(config.group.clone(), fresh_id()));
+        let mut library = library.map_err(|error| Error::Config(error.to_string()))?;
+        let log = home.log;
+        let disk = home.disk.as_ref().map(Arc::downgrade);
+        let (group, id, charter) = (config.group.clone(), home.papers.id, home.papers.charter);
+        let identity = Arc::new(Identity::new(group, id, charter));
+        // Before it ended, this node may have granted a leader its lease, or a candidate its vote.
+        let (_, restarted) = log.past();
+        library.enable_elect = !restarted;
         let listening = |source| Error::Listen {
             address: config.listen.to_string(),
             source,
@@ -59,38 +81,53 @@ impl<M: StateMachine> Group<M> {
         };
         let machine = Shared::new(machine);
         let (since, since_snapshot) = watch::channel(0);
-        let applier = Applier::new(machine.clone(), since);
-        let id = identity.id;
+        let kept = (home.shelf.clone(), home.snapshot);
+        let applier = Applier::new(machine.clone(), kept, since);
         let raft = net::Raft::new(id, Arc::new(library), links, log.clone(), applier).await;
         let raft = raft.map_err(|error| Error::Ended(error.to_string()))?;
 
         let config = Arc::new(config);
-        let civics = Arc::new(Civics::new(Arc::clone(&identity), config.member.clone()));
+        let civics = Arc::new(Civics::new(Arc::clone(&identity), home.papers, home.disk));
         let host = Arc::new(Host {
             identity,
             raft: raft.clone(),
             civics: Arc::clone(&civics),
+            shelf: home.shelf,
             within: config.peer_timeout,
             max_message,
         });
-        let steward = Steward {
+        let (news, leadership) = watch::channel(Leadership::Vacant);
+        let helm = Helm {
             raft: raft.clone(),
+            id,
+            lease: config.election_max,
+            leadership,
+            handing_over: watch::Sender::new(None),
+        };
+        let steward = Steward {
+            helm: helm.clone(),
             civics,
             dialler: dialler.clone(),
             roster,
-            me: config.member.clone(),
-            form_timeout: config.form_timeout,
-            peer_timeout: config.peer_timeout,
+            config: Arc::clone(&config),
         };
         let (proposals, queue) = mpsc::channel(QUEUE);
-        let (news, leadership) = watch::channel(Leadership::Vacant);
-        let handing_over = watch::Sender::new(None);
         let mut tasks = JoinSet::new();
-        tasks.spawn(net::serve(listener, host));
+        let quiet = if restarted {
+            config.election_max
+        } else {
+            Duration::ZERO
+        };
+        let serving = raft.clone();
+        tasks.spawn(async move {
+            sleep(quiet).await;
+            serving.runtime_config().elect(true);
+            net::serve(listener, host).await;
+        });
         tasks.spawn(steward.run());
         tasks.spawn(keep(
             raft.clone(),
-            log,
+            log.clone(),
             since_snapshot,
             config.snapshot_after,
         ));
@@ -98,7 +135,7 @@ impl<M: StateMachine> Group<M> {
         tasks.spawn(lead::publish(
             raft.clone(),
             config.election_max,
-            handing_over.subscribe(),
+            helm.handing_over.subscribe(),
             news,
         ));
         Ok(Self {
@@ -107,17 +144,19 @@ impl<M: StateMachine> Group<M> {
             raft,
             machine,
             proposals,
-            leadership,
-            handing_over,
+            helm,
             dialler,
-            _tasks: tasks,
+            log,
+            disk,
+            tasks,
         })
     }
 }
 
-/// An id that no other node has had.
-fn fresh_id() -> NodeId {
-    let (high, low) = uuid::Uuid::new_v4().as_u64_pair();
-    // 0 is nobody's.
-    NodeId((high ^ low).max(1))
+/// Opens the data directory, which may block.
+async fn open(config: Config) -> Result<(Home, Config), Error> {
+    let opened = tokio::task::spawn_blocking(move || Ok((Home::open(&config)?, config)));
+    opened
+        .await
+        .map_err(|error| Error::Ended(error.to_string()))?
 }

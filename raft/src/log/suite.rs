@@ -1,15 +1,22 @@
 //! openraft's own suite for storage.
 
+use std::sync::Arc;
+
 use openraft::{
     StorageError,
     testing::log::{StoreBuilder, Suite},
 };
+use tempfile::TempDir;
 use tokio::sync::watch;
 
 use crate::{
-    Commands, StateMachine, View,
+    Commands, NodeId, StateMachine, View,
     apply::{Applier, Shared},
-    log::Log,
+    log::{
+        Log,
+        disk::{Directory, Disk},
+    },
+    parcel::Shelf,
     types::Types,
 };
 
@@ -43,12 +50,32 @@ struct Memory;
 
 impl StoreBuilder<Types, Log, Applier<Nothing>> for Memory {
     async fn build(&self) -> Result<((), Log, Applier<Nothing>), StorageError<Types>> {
-        let applier = Applier::new(Shared::new(Nothing), watch::Sender::new(0));
+        let kept = (Shelf::default(), None);
+        let applier = Applier::new(Shared::new(Nothing), kept, watch::Sender::new(0));
         Ok(((), Log::memory(), applier))
+    }
+}
+
+struct OnDisk;
+
+impl StoreBuilder<Types, Log, Applier<Nothing>, TempDir> for OnDisk {
+    async fn build(&self) -> Result<(TempDir, Log, Applier<Nothing>), StorageError<Types>> {
+        let path = tempfile::tempdir().expect("there is room");
+        let directory = Directory::open(path.path()).expect("it can be made");
+        let disk: Arc<dyn Disk> = directory.expect("nobody else uses it");
+        let log = Log::create(&disk, NodeId(1)).expect("it is empty");
+        let kept = (Shelf::on(disk), None);
+        let applier = Applier::new(Shared::new(Nothing), kept, watch::Sender::new(0));
+        Ok((path, log, applier))
     }
 }
 
 #[tokio::test]
 async fn a_log_in_memory_is_a_log() {
     Suite::test_all(Memory).await.unwrap();
+}
+
+#[tokio::test]
+async fn a_log_on_disk_is_a_log() {
+    Suite::test_all(OnDisk).await.unwrap();
 }

@@ -8,6 +8,7 @@ use openraft::entry::RaftEntry as _;
 
 use crate::{
     codec,
+    log::record::State,
     types::{Entry, LogId, Vote},
 };
 
@@ -24,6 +25,16 @@ pub(crate) struct Window {
 }
 
 impl Window {
+    /// What is left of a log of which these entries are there.
+    pub(crate) fn restored(state: State, entries: Vec<Entry>) -> Self {
+        Self {
+            vote: state.vote,
+            committed: state.committed,
+            purged: state.purged,
+            entries: entries.into(),
+        }
+    }
+
     /// The last entry that was purged.
     pub(crate) fn purged(&self) -> Option<LogId> {
         self.purged

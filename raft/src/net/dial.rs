@@ -33,12 +33,16 @@ pub(crate) struct Identity {
 }
 
 impl Identity {
-    /// A node that belongs to no founded group yet.
-    pub(crate) fn new(group: String, id: NodeId) -> Self {
+    /// A node, and the founding that it belongs to, 0 if to none yet.
+    pub(crate) fn new(group: String, id: NodeId, charter: u128) -> Self {
+        let joined = OnceLock::new();
+        if charter != 0 {
+            joined.get_or_init(|| charter);
+        }
         Self {
             group,
             id,
-            charter: OnceLock::new(),
+            charter: joined,
         }
     }
 

@@ -27,6 +27,7 @@ use crate::{
         messages::{self, Question},
         snapshot,
     },
+    parcel::Shelf,
     types::Types,
 };
 
@@ -43,6 +44,7 @@ pub(crate) struct Host<M: StateMachine> {
     pub(crate) identity: Arc<Identity>,
     pub(crate) raft: Raft<M>,
     pub(crate) civics: Arc<Civics>,
+    pub(crate) shelf: Shelf,
     /// How long a connection may stand still in the middle of something.
     pub(crate) within: Duration,
     pub(crate) max_message: usize,
@@ -242,7 +244,7 @@ impl<M: StateMachine> Host<M> {
 
     /// Takes a snapshot.
     async fn snapshot(&self, mut connection: Connection) -> Result<(), Fault> {
-        let (vote, snapshot) = snapshot::receive(&mut connection, self.within).await?;
+        let (vote, snapshot) = snapshot::receive(&mut connection, &self.shelf, self.within).await?;
         tracing::info!(bytes = snapshot.snapshot.len(), "a snapshot was received");
         let mut install = Box::pin(self.raft.install_full_snapshot(vote, snapshot));
         loop {

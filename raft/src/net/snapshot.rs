@@ -1,14 +1,17 @@
 //! Sending a snapshot in pieces, and receiving one. A transfer that breaks off leaves nothing behind
 //! and begins anew.
 
-use std::{io::Write as _, time::Duration};
+use std::{
+    io::{self, Read as _, Write as _},
+    time::Duration,
+};
 
 use bytes::{BufMut as _, Bytes};
 use crc32fast::Hasher;
-use tokio::{io::AsyncWriteExt as _, time::timeout};
+use tokio::{io::AsyncWriteExt as _, sync::mpsc, time::timeout};
 
 use crate::{
-    apply::Snapshot,
+    apply::{Snapshot, blocking},
     codec::{self, Malformed, Reader},
     net::{
         Fault,
@@ -18,7 +21,7 @@ use crate::{
         link::Link,
         messages::{self, Header},
     },
-    parcel::Pack,
+    parcel::{PIECE, Parcel, Shelf},
     types::Vote,
 };
 
@@ -36,11 +39,18 @@ pub(crate) async fn send(link: &Link, vote: Vote, snapshot: &Snapshot) -> Result
     let header = frame::one(|to| messages::put_header(to, &header));
     write(&mut connection, &header, within).await?;
     let mut sum = Hasher::new();
-    for piece in snapshot.snapshot.pieces() {
-        sum.update(piece);
+    let mut rest = snapshot.snapshot.len();
+    let mut pieces = pieces(snapshot.snapshot.clone());
+    while let Some(piece) = pieces.recv().await {
+        let piece = piece?;
+        rest = rest.saturating_sub(piece.len() as u64);
+        sum.update(&piece);
         let head = u32::try_from(piece.len()).expect("pieces are short");
         write(&mut connection, &head.to_be_bytes(), within).await?;
-        write(&mut connection, piece, within).await?;
+        write(&mut connection, &piece, within).await?;
+    }
+    if rest > 0 {
+        return Err(io::Error::from(io::ErrorKind::UnexpectedEof).into());
     }
     let sum = frame::one(|to| to.put_u32(sum.finalize()));
     write(&mut connection, &sum, within).await?;
@@ -55,13 +65,51 @@ pub(crate) async fn send(link: &Link, vote: Vote, snapshot: &Snapshot) -> Result
     }
 }
 
+/// Reads a snapshot on a thread that may block, some pieces ahead of who takes them.
+fn pieces(parcel: Parcel) -> mpsc::Receiver<io::Result<Bytes>> {
+    let (pieces, taken) = mpsc::channel(2);
+    tokio::task::spawn_blocking(move || {
+        let read = parcel.reader().and_then(|mut from| {
+            loop {
+                let mut piece = Vec::with_capacity(PIECE);
+                from.by_ref().take(PIECE as u64).read_to_end(&mut piece)?;
+                // Who takes them may have given up.
+                if piece.is_empty() || pieces.blocking_send(Ok(piece.into())).is_err() {
+                    return Ok(());
+                }
+            }
+        });
+        if let Err(error) = read {
+            drop(pieces.blocking_send(Err(error)));
+        }
+    });
+    taken
+}
+
 /// Receives a snapshot, wholly and unharmed.
 pub(crate) async fn receive(
     connection: &mut Connection,
+    shelf: &Shelf,
     within: Duration,
 ) -> Result<(Vote, Snapshot), Fault> {
     let header = messages::header(Reader(next(connection, within).await?))?;
-    let mut pack = Pack::default();
+    let (pieces, mut taken) = mpsc::channel::<Bytes>(2);
+    let (shelf, meta) = (shelf.clone(), header.meta.clone());
+    let packed = tokio::spawn(blocking(move || {
+        let mut pack = shelf.pack(&meta)?;
+        let mut end = false;
+        while let Some(piece) = taken.blocking_recv() {
+            // An empty one says that it was the last; without it the transfer broke off.
+            end = piece.is_empty();
+            pack.write_all(&piece)?;
+        }
+        if end {
+            pack.finish().map(Some)
+        } else {
+            Ok(None)
+        }
+    }));
+    let gone = |_| Fault::Closed;
     let mut sum = Hasher::new();
     let mut rest = header.length;
     while rest > 0 {
@@ -71,16 +119,19 @@ pub(crate) async fn receive(
         }
         rest = rest.checked_sub(piece.len() as u64).ok_or(Malformed)?;
         sum.update(&piece);
-        pack.write_all(&piece)?;
+        pieces.send(piece).await.map_err(gone)?;
     }
     let mut end = Reader(next(connection, within).await?);
     if end.u32()? != sum.finalize() {
         return Err(Malformed.into());
     }
     end.end()?;
+    pieces.send(Bytes::new()).await.map_err(gone)?;
+    drop(pieces);
+    let parcel = packed.await.map_err(io::Error::other)??;
     let snapshot = Snapshot {
         meta: header.meta,
-        snapshot: pack.finish(),
+        snapshot: parcel.ok_or(Fault::Closed)?,
     };
     Ok((header.vote, snapshot))
 }

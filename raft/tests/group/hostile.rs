@@ -54,7 +54,7 @@ fn code(answer: &[u8]) -> u8 {
 async fn strangers_are_turned_away_and_change_nothing() {
     let mut flock = Flock::new(1);
     let mut config = flock.config(0);
-    config.peer_timeout = Duration::from_millis(500);
+    config.peer_timeout = config.election_max;
     flock.start_as(0, config).await;
     flock.leader().await;
     let node = &flock.nodes[&0];

@@ -1,20 +1,18 @@
 //! A Redis or Valkey server, told what to be over its own protocol.
 
 mod form;
+mod line;
 mod papers;
 mod report;
+mod whereabouts;
 
-use std::{
-    fmt,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use async_trait::async_trait;
-use bellwether_resp::{Cause, Command, ConnectOptions, Connection, Credentials, Value};
+use bellwether_resp::{Cause, Command, Credentials, Value};
 use secrecy::ExposeSecret;
 
-use self::form::Form;
+use self::{form::Form, line::Line, whereabouts::Whereabouts};
 use crate::{Address, Clients, Error, Inspection, Instance, MinReplicas, Passport};
 
 /// How a server is reached and what it is told besides.
@@ -24,7 +22,12 @@ pub struct RedisOptions {
     /// User and password of control connections. The user needs the commands AUTH, CLIENT, CONFIG,
     /// EXEC, FAILOVER, FCALL_RO, FUNCTION, INFO, MULTI, REPLICAOF and ROLE. In place of FCALL_RO and
     /// FUNCTION, which Redis has from 7.0 on, GET and SET of the key `bellwether:passport` will do:
-    /// see [`Passport`].
+    /// see [`Passport`]. Of CONFIG it reads `replica-priority` and `min-replicas-*`, and sets
+    /// `replica-read-only`; `min-replicas-to-write` and `min-replicas-max-lag`, if so configured;
+    /// `masteruser` and `masterauth`, if there are `replication_credentials`; and, for the instant in
+    /// which a passport is written, whichever of `min-replicas-to-write`, `maxmemory` and
+    /// `stop-writes-on-bgsave-error` forbids that. Where CONFIG is not to be had, servers do without:
+    /// then `replica-read-only` has to be yes, and what forbids every write forbids a promotion.
     pub credentials: Option<Credentials>,
     /// What the server uses towards its primary (`masteruser`, `masterauth`), set with each
     /// [`Instance::follow`]. `None` leaves the server's own configuration alone.
@@ -35,7 +38,8 @@ pub struct RedisOptions {
 
 /// A redis-server from 6.2 on, or a Valkey.
 ///
-/// Keeps two control connections and replaces each when it is lost. A command that is not answered
+/// Keeps two control connections and replaces each when it is lost, or when the host's name leads
+/// elsewhere by now, which is looked at every few seconds. A command that is not answered
 /// in time costs its connection, so that no late reply is ever taken for another's (safety rule 9).
 ///
 /// One is for questions and one for orders, because questions to a server that hangs are what costs
@@ -45,61 +49,9 @@ pub struct RedisOptions {
 pub struct Redis {
     address: Address,
     options: RedisOptions,
-    questions: Line,
+    questions: Arc<Line>,
     orders: Arc<Line>,
-}
-
-/// One connection, replaced when it is lost.
-struct Line {
-    address: Address,
-    options: ConnectOptions,
-    connection: Mutex<Option<Connection>>,
-    /// One caller connects at a time; the others use its connection.
-    connecting: tokio::sync::Mutex<()>,
-}
-
-impl Line {
-    fn new(address: Address, options: &RedisOptions) -> Self {
-        let timeout = options.timeout.unwrap_or(Duration::from_secs(1));
-        let mut connect = ConnectOptions::default();
-        connect.connect_timeout = timeout;
-        connect.command_timeout = timeout;
-        connect.credentials.clone_from(&options.credentials);
-        connect.client_name = Some("bellwether".to_owned());
-        Self {
-            address,
-            options: connect,
-            connection: Mutex::new(None),
-            connecting: tokio::sync::Mutex::new(()),
-        }
-    }
-
-    fn current(&self) -> Option<Connection> {
-        let connection = self.connection.lock().expect("no holder panics");
-        connection
-            .clone()
-            .filter(|connection| !connection.is_closed())
-    }
-
-    async fn connect(&self) -> Result<Connection, bellwether_resp::Error> {
-        let _one_at_a_time = self.connecting.lock().await;
-        if let Some(connection) = self.current() {
-            return Ok(connection);
-        }
-        let Address { host, port } = &self.address;
-        let connection = Connection::connect(host, *port, &self.options).await?;
-        *self.connection.lock().expect("no holder panics") = Some(connection.clone());
-        Ok(connection)
-    }
-
-    /// Connects without keeping anybody waiting, unless that is done or under way. If it fails, so
-    /// will the next order, which reports it.
-    fn prepare(self: &Arc<Self>) {
-        if self.current().is_none() && self.connecting.try_lock().is_ok() {
-            let line = Arc::clone(self);
-            tokio::spawn(async move { line.connect().await.map(drop) });
-        }
-    }
+    whereabouts: Whereabouts,
 }
 
 impl fmt::Debug for Redis {
@@ -115,8 +67,9 @@ impl Redis {
     #[must_use]
     pub fn new(address: Address, options: RedisOptions) -> Self {
         Self {
-            questions: Line::new(address.clone(), &options),
+            questions: Arc::new(Line::new(address.clone(), &options)),
             orders: Arc::new(Line::new(address.clone(), &options)),
+            whereabouts: Whereabouts::of(&address),
             address,
             options,
         }
@@ -252,6 +205,7 @@ impl Instance for Redis {
         ];
         let mut replies = self.query("INFO", &commands).await?;
         self.orders.prepare();
+        self.whereabouts.check([&self.questions, &self.orders]);
         let function = replies.pop().unwrap_or(Value::Null);
         let demand = replies.pop().unwrap_or(Value::Null);
         let priority = replies.pop().unwrap_or(Value::Null);

@@ -40,6 +40,7 @@ pub struct Sidecar {
     others: HashMap<Address, Arc<dyn Instance>>,
     participant: Participant,
     members: watch::Receiver<BTreeMap<String, Address>>,
+    paused: watch::Receiver<bool>,
     requests: mpsc::Receiver<Request>,
     waiting: Vec<oneshot::Sender<Result<Switched, String>>>,
     view: watch::Sender<View>,
@@ -131,6 +132,7 @@ impl Sidecar {
             others: HashMap::new(),
             participant,
             members: watch::channel(BTreeMap::new()).1,
+            paused: watch::channel(false).1,
             requests,
             waiting: Vec::new(),
             view,
@@ -156,6 +158,16 @@ impl Sidecar {
         self
     }
 
+    /// Learns whether an operator has paused automatic failover. While that is so this member gives
+    /// leadership to another only when it is asked to, by [`Handle::switch_over`] and
+    /// [`Handle::leave`]; where it would have given way to a better dataset, nobody leads. That the
+    /// others do not take leadership from one that is gone is the election's part.
+    #[must_use]
+    pub fn with_pause(mut self, paused: watch::Receiver<bool>) -> Self {
+        self.paused = paused;
+        self
+    }
+
     /// Works until [`Handle::leave`] is asked for and the server needs this agent no longer.
     ///
     /// # Panics
@@ -171,6 +183,8 @@ impl Sidecar {
         leadership.mark_changed();
         let mut members = self.members.clone();
         members.mark_changed();
+        let mut paused = self.paused.clone();
+        paused.mark_changed();
         let own = Arc::clone(&self.own);
         // Whether the connection to the own server is worth watching: it answered.
         let mut connected = false;
@@ -187,6 +201,7 @@ impl Sidecar {
                 Ok(()) = members.changed() => {
                     Event::Members(members.borrow_and_update().clone())
                 }
+                Ok(()) = paused.changed() => Event::Paused(*paused.borrow_and_update()),
                 Some(done) = self.tasks.join_next() => done.expect("no task panics"),
                 Some(request) = self.requests.recv() => self.absorb_request(request),
                 () = own.lost(), if connected => {
@@ -206,7 +221,7 @@ impl Sidecar {
             for action in self.core.step(now(), event) {
                 self.perform(action);
             }
-            self.publish_status(&leadership.borrow());
+            self.publish_status(&leadership.borrow(), *paused.borrow());
         }
         self.view.send_replace(View::default());
     }
@@ -329,7 +344,7 @@ impl Sidecar {
         });
     }
 
-    fn publish_status(&self, leadership: &Leadership) {
+    fn publish_status(&self, leadership: &Leadership, paused: bool) {
         let (name, leader) = match leadership {
             Leadership::Vacant => ("vacant", None),
             Leadership::Following { leader, .. } => ("following", Some(leader.member.clone())),
@@ -356,6 +371,7 @@ impl Sidecar {
             leadership: name.to_owned(),
             leader,
             term: leadership.term(),
+            paused,
             primary: view.primary.clone(),
             replicas: view.replicas.clone(),
             server,

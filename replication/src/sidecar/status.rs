@@ -15,6 +15,8 @@ pub struct Status {
     pub leader: Option<String>,
     /// The term of its leadership.
     pub term: Option<Term>,
+    /// Whether automatic failover is paused.
+    pub paused: bool,
     /// The primary that clients are brought to.
     pub primary: Option<Server>,
     /// The servers that copy it.

@@ -155,7 +155,7 @@ fn discovery(call: &Call) -> Result<Reply, Failure> {
         ["api"] => ok(json!({"kind": "APIVersions", "versions": ["v1"]})),
         ["api", "v1"] => ok(resources("", "v1")),
         ["apis"] => {
-            let groups = ["coordination.k8s.io", "discovery.k8s.io"];
+            let groups = ["coordination.k8s.io", "discovery.k8s.io", "events.k8s.io"];
             let groups: Vec<Value> = groups.iter().map(|group| api_group(group)).collect();
             ok(json!({"kind": "APIGroupList", "apiVersion": "v1", "groups": groups}))
         }

@@ -109,7 +109,7 @@ pub(crate) static RESOURCES: [Resource; 6] = [
         fields: &["spec.clusterIP", "spec.type"],
     },
     Resource {
-        group: "",
+        group: "events.k8s.io",
         version: "v1",
         plural: "events",
         singular: "event",
@@ -122,10 +122,10 @@ pub(crate) static RESOURCES: [Resource; 6] = [
         returns_deleted: false,
         names: Names::Subdomain,
         fields: &[
-            "involvedObject.kind",
-            "involvedObject.namespace",
-            "involvedObject.name",
-            "involvedObject.uid",
+            "regarding.kind",
+            "regarding.namespace",
+            "regarding.name",
+            "regarding.uid",
             "reason",
             "type",
         ],

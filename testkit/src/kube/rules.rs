@@ -5,6 +5,7 @@ use std::net::{Ipv4Addr, Ipv6Addr};
 
 use serde_json::Value;
 
+use super::events;
 use super::names;
 use super::resource::{Names, Resource};
 use super::status::Cause;
@@ -23,14 +24,7 @@ pub(crate) fn faults(resource: &Resource, object: &Value) -> Vec<Cause> {
                 labelled("spec.selector", key, value, &mut causes);
             }
         }
-        "Event" => {
-            let of_object = &object["involvedObject"]["namespace"];
-            if of_object.is_string() && *of_object != object["metadata"]["namespace"] {
-                let field = "involvedObject.namespace";
-                let detail = "does not match event.namespace";
-                causes.push(Cause::invalid(field, of_object, detail));
-            }
-        }
+        "Event" => causes.extend(events::faults(object)),
         _ => {}
     }
     causes
@@ -54,6 +48,9 @@ pub(crate) fn changes(resource: &Resource, live: &Value, object: &Value) -> Vec<
             added.join(", ")
         );
         causes.push(Cause::forbidden("metadata.finalizers", &detail));
+    }
+    if resource.kind == "Event" {
+        causes.extend(events::changes(live, object));
     }
     if resource.kind == "EndpointSlice" && live["addressType"] != object["addressType"] {
         let detail = "field is immutable";

@@ -148,6 +148,11 @@ impl Failure {
     }
 
     pub(crate) fn invalid(resource: &Resource, name: &str, causes: &[Cause]) -> Self {
+        if resource.kind == "Event" {
+            // Its strategy is older than its group.
+            let details = json!({"kind": resource.kind, "name": name});
+            return Self::invalid_as(resource.kind, name, details, causes);
+        }
         let details = json!({"group": resource.group, "kind": resource.kind, "name": name});
         Self::invalid_as(&resource.qualified_kind(), name, details, causes)
     }

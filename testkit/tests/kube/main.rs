@@ -5,6 +5,7 @@ mod access;
 mod alike;
 mod asking;
 mod clients;
+mod events;
 mod faults;
 mod links;
 mod lists;

@@ -68,11 +68,12 @@ impl Core {
             // it promised to respect, if this is not known to be the Lease's latest state.
             return self.acquire(now, seen, now.at);
         };
-        let said = record.card == self.intent.card && record.listed == self.failsafe.list;
-        let period = if said {
-            self.timing.retry_period
-        } else {
-            self.timing.retry_period / 4
+        let listed = record.listed == self.failsafe.list;
+        let period = match record.card == self.intent.card {
+            true if listed => self.timing.retry_period,
+            // The others wait for the card that says what came of the spell.
+            false if self.began => Duration::ZERO,
+            _ => self.timing.retry_period / 4,
         };
         match self.wrote.map(|wrote| wrote + period) {
             // One that may have failed is repeated at once.
@@ -218,6 +219,7 @@ impl Core {
     fn led(&mut self, now: Now, term: Term, begins: bool, before: &Record) -> Record {
         let stamp = self.stamp(now, before);
         self.wrote = Some(now.at);
+        self.began = begins;
         // What was sent earlier than this could not prolong anything any more.
         let renew_deadline = self.timing.renew_deadline;
         (self.writes).retain(|write| now.at < write.sent + renew_deadline);

@@ -389,6 +389,12 @@ fn a_spell_ends_by_its_time_and_does_not_rise_again() {
 #[test]
 fn a_new_card_is_told_soon() {
     let mut table = Table::leading();
+    // What came of the spell is told at once, for all others wait for that.
+    table.intent.card = "it serves".into();
+    assert_eq!(table.speak().len(), 1);
+    let write = table.call();
+    assert_eq!(written(&write).card, "it serves");
+    table.answer(done(12, &write));
     table.intent.card = "news".into();
     assert_eq!(table.speak(), []);
     assert_eq!(table.wakes_after(), TIMING.retry_period / 4);

@@ -41,8 +41,6 @@ pub enum Plant {
     TrustsOtherClocks,
     /// Does not give leadership up when told to.
     LeadsOnAfterResignation,
-    /// Counts its lease from the answer instead of from the request.
-    CountsFromTheAnswer,
     /// Writes without the version that the write was decided on.
     WritesWithoutVersion,
 }
@@ -54,7 +52,6 @@ impl Plant {
             Self::TakesAtOnce => Flaw::CreatesAtOnce,
             Self::TrustsOtherClocks => Flaw::TrustsOtherClocks,
             Self::LeadsOnAfterResignation => Flaw::LeadsOnAfterResignation,
-            Self::CountsFromTheAnswer => Flaw::CountsFromTheAnswer,
             Self::WritesWithoutVersion => Flaw::WritesWithoutVersion,
         }
     }
@@ -121,6 +118,15 @@ impl Flock {
             _ => network(world, n),
         }
         self.bound_delay();
+    }
+
+    /// Somebody deletes the Lease, where nothing takes that nobody does: neither failsafe, nor another
+    /// program, which takes a deleted one at once.
+    pub fn delete_lease(&mut self) {
+        let takes_that = self.world.peers.on || self.weather == Weather::Foreign;
+        if !takes_that {
+            self.world.delete_lease();
+        }
     }
 
     /// An outage of the API ends, and watches can be opened.
@@ -265,6 +271,18 @@ impl Flock {
     #[must_use]
     pub fn acts(&self, n: usize) -> bool {
         self.world.nodes[n].acts_at(self.world.now)
+    }
+
+    /// Somebody pauses automatic failover, or resumes it.
+    pub fn pause(&mut self, paused: bool) {
+        self.world.edit_lease(|record| record.paused = paused);
+    }
+
+    /// Whether a member knows that automatic failover is paused.
+    #[must_use]
+    pub fn is_paused(&self, n: usize) -> bool {
+        let running = self.world.nodes[n].running.as_ref();
+        running.is_some_and(|running| running.paused)
     }
 
     /// What a member's clock shows at a time of the world.

@@ -135,6 +135,13 @@ pub(super) const PAUSED: Figure = gauge(
     "bellwether_paused",
     "1: automatic failover is paused, for the whole group.",
 );
+pub(super) const FAILSAFE: Figure = by(
+    "state",
+    gauge(
+        "bellwether_failsafe",
+        "1 for each state that failsafe is in; absent without --failsafe.",
+    ),
+);
 pub(super) const CALLS: Figure = by(
     "result",
     counter(

@@ -8,9 +8,9 @@ use bellwether_replication::{Cause, Inspection, Kind, MemberStatus, Refusal, Tal
 use super::{
     Outside, Snapshot,
     table::{
-        ANSWERED, CALLS, DECISIONS, DROPPED, EVENTS, FAILOVERS, FENCED, FENCES, Figure, KEYS, LAG,
-        LEADER, LEASE, MEMBER_LAG, MEMBER_UP, MEMBERS, OFFSET, PAUSED, READY, REFUSALS, ROLE,
-        SWITCHOVERS, SWITCHOVERS_TOOK, TERM, UP,
+        ANSWERED, CALLS, DECISIONS, DROPPED, EVENTS, FAILOVERS, FAILSAFE, FENCED, FENCES, Figure,
+        KEYS, LAG, LEADER, LEASE, MEMBER_LAG, MEMBER_UP, MEMBERS, OFFSET, PAUSED, READY, REFUSALS,
+        ROLE, SWITCHOVERS, SWITCHOVERS_TOOK, TERM, UP,
     },
 };
 
@@ -149,6 +149,9 @@ impl Values {
 
     fn outside(&mut self, outside: &Outside, now: Instant) {
         self.put(PAUSED, outside.paused);
+        for (state, is_so) in &outside.failsafe {
+            self.put_by(FAILSAFE, state, f64::from(*is_so));
+        }
         self.count_by(CALLS, "ok", outside.calls);
         self.count_by(CALLS, "failed", outside.failures);
         if let Some(answered) = outside.answered {
@@ -190,6 +193,7 @@ mod tests {
                 report: Report {
                     live: true,
                     ready: Err("not yet".into()),
+                    paused: false,
                     role: Role::Neither,
                     status: serde_json::Value::Null,
                 },
@@ -376,6 +380,7 @@ mod tests {
         };
         scene.outside = Some(Outside {
             paused: true,
+            failsafe: vec![("ready", true), ("asking", false)],
             calls: 10,
             failures: 11,
             answered: scene.now.checked_sub(Duration::from_millis(500)),
@@ -392,6 +397,8 @@ mod tests {
             ("switchover_seconds_total", 0.8),
             ("switchovers_total{failed}", 9.0),
             ("paused", 1.0),
+            ("failsafe{ready}", 1.0),
+            ("failsafe{asking}", 0.0),
             ("api_calls_total{ok}", 10.0),
             ("api_calls_total{failed}", 11.0),
             ("api_answered_seconds", 0.5),
@@ -406,6 +413,7 @@ mod tests {
     fn the_documented_figures_are_these() {
         let mut scene = Scene::serving();
         scene.outside = Some(Outside {
+            failsafe: vec![("ready", true)],
             answered: Some(scene.now),
             ..Outside::default()
         });

@@ -169,7 +169,9 @@ fn this_program_cannot_pause() -> Result<()> {
             for node in &group.nodes {
                 let (code, body) = http(node.admin, &format!("POST {path}"))?;
                 ensure!(
-                    code == 409 && body.contains("cannot pause"),
+                    code == 409
+                        && body.contains("cannot pause")
+                        && body.contains("replica-priority"),
                     "{code} {body}"
                 );
             }

@@ -51,6 +51,25 @@ fn what_contradicts_is_named() {
             &["--min-replicas-to-write", "3", "--members", "3"],
             &["--min-replicas-to-write (3)", "--members (3)"],
         ),
+        (&["--failsafe"], &["--failsafe", "--peer-listen"]),
+        (
+            &["--peer-listen", "0.0.0.0:6380"],
+            &["--failsafe", "--peer-listen"],
+        ),
+        (
+            &["--failsafe", "--peer-listen", "0.0.0.0:0"],
+            &["--peer-listen", "port"],
+        ),
+        (
+            &[
+                "--failsafe",
+                "--peer-listen",
+                "0.0.0.0:6380",
+                "--member",
+                "a,b",
+            ],
+            &["--member must not have commas"],
+        ),
         (&["--form-timeout", "1ms"], &["--form-timeout"]),
         (&["--redis-user", "app"], &["--redis-password-from"]),
     ] {

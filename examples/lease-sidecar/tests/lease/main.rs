@@ -2,6 +2,13 @@
 
 mod cluster;
 mod datasets;
+mod failsafe;
 mod faults;
 mod flags;
+mod names;
+mod pauses;
+mod permissions;
+mod readiness;
+mod replicas;
 mod scene;
+mod telling;

@@ -4,14 +4,15 @@
 use std::{
     fs,
     net::{IpAddr, Ipv4Addr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use anyhow::{Context, Result, ensure};
 use bellwether_testkit::{
-    Boot, Data, Options, Process, Program, Redis, Role, Route, Writer, WriterOptions, install,
+    Boot, Data, DnsServer, Options, Process, Program, Redis, Role, Route, Writer, WriterOptions,
+    install,
     kube::{Access, KubeApi, Link, User},
     ports, until,
 };
@@ -30,6 +31,8 @@ pub(crate) struct Scene {
     pub(crate) api: Arc<KubeApi>,
     pub(crate) pods: Vec<Pod>,
     pub(crate) leader_port: u16,
+    /// Where names are told, if members are reached by them.
+    pub(crate) dns: Option<DnsServer>,
     dir: TempDir,
 }
 
@@ -49,12 +52,18 @@ pub(crate) struct Pod {
 /// How pods are started.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Setting {
-    /// More flags for every agent.
+    /// More flags for every agent, with `{ip}` for its own address.
     pub(crate) flags: Vec<String>,
     /// More arguments for every server.
     pub(crate) redis: Vec<String>,
     /// Whether servers keep their data in an append-only file.
     pub(crate) persistent: bool,
+    /// Whether members are reached by their names in DNS, as by default, not by their addresses.
+    pub(crate) names: bool,
+    /// Whether agents find the API as a pod does, by its service account.
+    pub(crate) service_account: bool,
+    /// What agents may do; everything by default.
+    pub(crate) access: Option<Access>,
 }
 
 /// Plays a scene with three pods; a failure shows what the agents logged.
@@ -63,6 +72,13 @@ pub(crate) fn play(setting: &Setting, scene: impl FnOnce(&mut Scene) -> Result<(
     install::redis_server()?;
     let mut stage = Scene::start(setting, 3)?;
     scene(&mut stage).with_context(|| stage.logs())
+}
+
+/// A number that says how long or how often, if it is given.
+pub(crate) fn from_environment(name: &str) -> Result<Option<u64>> {
+    let value = std::env::var(name).ok();
+    let number = value.map(|value| value.parse().with_context(|| format!("{name}={value}")));
+    number.transpose()
 }
 
 /// Held by the scene whose turn it is.
@@ -99,6 +115,10 @@ impl Scene {
             api,
             pods: Vec::new(),
             leader_port,
+            dns: setting
+                .names
+                .then(DnsServer::start_for_system)
+                .transpose()?,
             dir,
         };
         for number in 0..count {
@@ -129,41 +149,68 @@ impl Scene {
         volume: PathBuf,
     ) -> Result<Pod> {
         let name = format!("redis-{number}");
-        self.api.put(&json!({ "apiVersion": "v1", "kind": "Pod",
+        let made = self.api.put(&json!({ "apiVersion": "v1", "kind": "Pod",
             "metadata": { "name": name, "namespace": "default", "labels": { "app": "redis", POD_LABEL: name } },
             "spec": { "containers": [{ "name": "redis", "image": "redis" }] } }))?;
+        let mut mounts = Vec::new();
+        if let Some(dns) = &self.dns {
+            let resolv_conf = self.dir.path().join("resolv.conf");
+            fs::write(&resolv_conf, dns.resolv_conf())?;
+            mounts.push((resolv_conf, "/etc/resolv.conf".into()));
+        }
         let redis = Redis::start(Options {
             port: Some(redis_port),
             bind: Some(ip.into()),
             dir: Some(volume),
             persistent: setting.persistent,
             args: setting.redis.clone(),
+            mounts: mounts.clone(),
             ..Options::default()
         })?;
         let link = self.api.new_link()?;
         let user = self.api.user(
             &format!("system:serviceaccount:default:{name}"),
-            Access::all(),
+            setting.access.clone().unwrap_or_else(Access::all),
         );
-        let kubeconfig = self.dir.path().join(format!("{name}.yaml"));
-        fs::write(&kubeconfig, self.api.kubeconfig_by(&link, &user, "default"))?;
+        let cluster = if setting.service_account {
+            let run = self.dir.path().join(format!("run-{number}"));
+            mounts.push((run.clone(), "/var/run".into()));
+            self.service_account(&run, &link, &user)?
+        } else {
+            let kubeconfig = self.dir.path().join(format!("{name}.yaml"));
+            fs::write(&kubeconfig, self.api.kubeconfig_by(&link, &user, "default"))?;
+            vec![("KUBECONFIG", kubeconfig.to_string_lossy().into_owned())]
+        };
         let admin = SocketAddr::from((Ipv4Addr::LOCALHOST, ports::free()?));
         let log = self.dir.path().join(format!("{name}.log"));
-        let program = Program::new(AGENT)
+        let own = ip.to_string();
+        let flags = setting.flags.iter().map(|flag| flag.replace("{ip}", &own));
+        let mut program = Program::new(AGENT)
             .args(["--redis", &format!("{ip}:{redis_port}")])
             .args(["--leader-listen", &format!("{ip}:{}", self.leader_port)])
             .args(["--lease", "redis", "--leader-service", "redis-leader"])
             .args(["--headless-service", "redis", "--member", &name])
-            .args(["--reach-by", "addresses", "--advertise", &ip.to_string()])
             .args(["--protected-mode", "no"])
             .args(["--admin-listen", &admin.to_string()])
-            .args(&setting.flags)
-            .env("KUBECONFIG", &kubeconfig)
+            .args([
+                "--pod-uid",
+                made["metadata"]["uid"].as_str().unwrap_or_default(),
+            ])
+            .args(flags)
             .env(
                 "RUST_LOG",
                 "debug,kube=info,hyper=info,tower=info,rustls=info",
             )
             .log(&log);
+        if !setting.names {
+            program = program.args(["--reach-by", "addresses", "--advertise", &ip.to_string()]);
+        }
+        for (name, value) in cluster {
+            program = program.env(name, value);
+        }
+        for (source, over) in mounts {
+            program = program.mounted(source, over);
+        }
         let agent = program.spawn()?;
         Ok(Pod {
             name,
@@ -178,26 +225,79 @@ impl Scene {
         })
     }
 
-    /// Makes a pod anew, with its volume, at another address. The controller of endpoints is told by
+    /// What the kubelet puts into a pod: a directory to be mounted at `/var/run`, and environment.
+    fn service_account(
+        &self,
+        run: &Path,
+        link: &Link,
+        user: &User,
+    ) -> Result<Vec<(&'static str, String)>> {
+        let dir = run.join("secrets/kubernetes.io/serviceaccount");
+        fs::create_dir_all(&dir)?;
+        for (name, content) in [
+            ("token", user.token.as_str()),
+            ("ca.crt", self.api.ca_pem()),
+            ("namespace", "default"),
+        ] {
+            fs::write(dir.join(name), content)?;
+        }
+        Ok(vec![
+            ("KUBECONFIG", String::new()),
+            ("KUBERNETES_SERVICE_HOST", link.address().ip().to_string()),
+            ("KUBERNETES_SERVICE_PORT", link.address().port().to_string()),
+        ])
+    }
+
+    /// Makes a pod anew, with its volume, at another address. Who has to know is told by
     /// [`tell_members`](Self::tell_members).
     pub(crate) fn reschedule(&mut self, setting: &Setting, index: usize) -> Result<()> {
-        let old = &mut self.pods[index];
-        old.agent.kill()?;
-        old.redis.kill()?;
-        let IpAddr::V4(ip) = old.ip else {
-            unreachable!("they are all of one family")
-        };
-        let [a, b, c, d] = ip.octets();
-        let port = old.redis.port();
-        let volume = self.dir.path().join(format!("data-{index}"));
-        let number = u8::try_from(index)?;
-        let pod = self.pod_at(setting, number, port, Ipv4Addr::new(a, b, c + 1, d), volume)?;
-        self.pods[index] = pod;
+        let [a, b, c, d] = self.pods[index].octets();
+        self.reschedule_at(setting, &[(index, Ipv4Addr::new(a, b, c + 1, d))])
+    }
+
+    /// The same for several that end together, at these addresses.
+    pub(crate) fn reschedule_at(
+        &mut self,
+        setting: &Setting,
+        moves: &[(usize, Ipv4Addr)],
+    ) -> Result<()> {
+        for (index, _) in moves {
+            self.pods[*index].agent.kill()?;
+            self.pods[*index].redis.kill()?;
+        }
+        for (index, ip) in moves {
+            let port = self.pods[*index].redis.port();
+            let volume = self.dir.path().join(format!("data-{index}"));
+            let number = u8::try_from(*index)?;
+            self.pods[*index] = self.pod_at(setting, number, port, *ip, volume)?;
+        }
         Ok(())
     }
 
-    /// What the controller of endpoints would write.
+    /// What the controller of endpoints would write, and DNS would tell.
     pub(crate) fn tell_members(&self) -> Result<()> {
+        self.tell_endpoints()?;
+        self.tell_names()
+    }
+
+    pub(crate) fn tell_names(&self) -> Result<()> {
+        let Some(dns) = &self.dns else { return Ok(()) };
+        for pod in &self.pods {
+            dns.set_addresses(&in_dns(&pod.name), Duration::from_secs(1), &[pod.ip])?;
+        }
+        Ok(())
+    }
+
+    /// Where the others reach a pod's server.
+    pub(crate) fn host(&self, index: usize) -> String {
+        let pod = &self.pods[index];
+        match self.dns {
+            Some(_) => in_dns(&pod.name),
+            None => pod.ip.to_string(),
+        }
+    }
+
+    pub(crate) fn tell_endpoints(&self) -> Result<()> {
         let endpoints: Vec<_> = self
             .pods
             .iter()
@@ -245,7 +345,7 @@ impl Scene {
                 for index in counted().filter(|index| *index != primary) {
                     let follows = |role: &Role| match role {
                         Role::Replica { host, link, .. } => {
-                            *host == self.pods[primary].ip.to_string() && link == "connected"
+                            *host == self.host(primary) && link == "connected"
                         }
                         Role::Primary { .. } => false,
                     };
@@ -311,6 +411,13 @@ impl Scene {
 }
 
 impl Pod {
+    pub(crate) fn octets(&self) -> [u8; 4] {
+        match self.ip {
+            IpAddr::V4(ip) => ip.octets(),
+            IpAddr::V6(_) => unreachable!("they are all of one family"),
+        }
+    }
+
     pub(crate) fn role(&self) -> Result<Role> {
         self.redis.role_within(Duration::from_millis(200))
     }
@@ -334,12 +441,22 @@ impl Pod {
 
     /// What its admin port says to a GET; status and body.
     pub(crate) fn get(&self, path: &str) -> Result<(u16, String)> {
+        self.ask("GET", path)
+    }
+
+    /// What it says to any request without a body.
+    pub(crate) fn ask(&self, method: &str, path: &str) -> Result<(u16, String)> {
+        self.ask_with("", method, path)
+    }
+
+    /// The same, with more lines in the request's head.
+    pub(crate) fn ask_with(&self, head: &str, method: &str, path: &str) -> Result<(u16, String)> {
         use std::io::{Read as _, Write as _};
         let mut stream = std::net::TcpStream::connect_timeout(&self.admin, PATIENCE)?;
         stream.set_read_timeout(Some(PATIENCE))?;
         write!(
             stream,
-            "GET {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n\r\n"
+            "{method} {path} HTTP/1.1\r\nHost: node\r\nConnection: close\r\n{head}\r\n"
         )?;
         let mut answer = String::new();
         stream.read_to_string(&mut answer)?;
@@ -347,6 +464,11 @@ impl Pod {
         let status = head.split(' ').nth(1).context("no status")?.parse()?;
         Ok((status, body.to_owned()))
     }
+}
+
+/// As the headless Service has DNS name the pods of the StatefulSet.
+pub(crate) fn in_dns(pod: &str) -> String {
+    format!("{pod}.redis.default.svc.cluster.local")
 }
 
 /// As a Service's address: connections go to the pod that its selector names.

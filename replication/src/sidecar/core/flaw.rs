@@ -17,6 +17,10 @@ pub(crate) enum Flaw {
     HandsOverEarly,
     /// Leaves writes paused after a switchover that failed.
     ForgetsToResume,
+    /// Stands although it will have to give way, which nobody can take while failover is paused.
+    StandsInVain,
+    /// Gives way to a member by itself although failover is paused.
+    NamesWhilePaused,
     /// Does not wait for the last writes of a primary that it has fenced.
     SkipsCatchingUp,
     /// Acts on a leadership whose end has come.

@@ -39,8 +39,11 @@ enum Stage {
         successor: NodeId,
         since: Instant,
     },
-    /// Writes are being resumed, for this reason.
-    Undoing(String),
+    /// Writes are being resumed, for this reason, after a fence or only a pause.
+    Undoing {
+        why: String,
+        fenced: bool,
+    },
     /// Beyond the point of no return.
     Resigned(NodeId),
 }
@@ -48,6 +51,15 @@ enum Stage {
 impl Handover {
     pub(super) fn has_resigned(&self) -> bool {
         matches!(self.stage, Stage::Resigned(_))
+    }
+
+    /// Whether the own server refuses writes for it although this member leads, or is about to.
+    pub(super) fn is_fenced(&self) -> bool {
+        match &self.stage {
+            Stage::Fencing(_) | Stage::Verifying { .. } => true,
+            Stage::Undoing { fenced, .. } => *fenced,
+            _ => false,
+        }
     }
 
     pub(super) fn wake_at(&self) -> Option<Instant> {
@@ -67,6 +79,9 @@ impl Core {
             _ if self.handover.is_some() => Some("a switchover is under way".to_owned()),
             Phase::Leading(spell) if spell.is_serving() => None,
             Phase::Following(following) => Some(format!("{} leads: ask there", following.leader)),
+            _ if self.paused => {
+                Some("nobody serves at present: resume, for another to take over".to_owned())
+            }
             _ => Some("nobody serves at present".to_owned()),
         };
         if let Some(why) = refusal {
@@ -108,7 +123,7 @@ impl Core {
                 let successor = successor.clone();
                 self.await_successor(&successor, late);
             }
-            Stage::Pausing(_) | Stage::Fencing(_) | Stage::Undoing(_) => {}
+            Stage::Pausing(_) | Stage::Fencing(_) | Stage::Undoing { .. } => {}
         }
     }
 
@@ -260,7 +275,8 @@ impl Core {
             Stage::Fencing(_) | Stage::Verifying { .. } => true,
             _ => false,
         };
-        self.enter_handover(Stage::Undoing(why));
+        let fenced = was_fenced;
+        self.enter_handover(Stage::Undoing { why, fenced });
         match was_fenced {
             _ if self.flawed(Flaw::ForgetsToResume) => {}
             true => self.order_promotion(),
@@ -326,9 +342,9 @@ impl Core {
                 self.undo(error.clone());
             }
             // Who leaves has time to choose another.
-            (Stage::Undoing(_), _, Ok(())) if self.leaving && since < handover.deadline => {}
-            (Stage::Undoing(why), _, Ok(())) => self.end_switchover(Err(why)),
-            (Stage::Undoing(why), _, Err(error)) => {
+            (Stage::Undoing { .. }, _, Ok(())) if self.leaving && since < handover.deadline => {}
+            (Stage::Undoing { why, .. }, _, Ok(())) => self.end_switchover(Err(why)),
+            (Stage::Undoing { why, .. }, _, Err(error)) => {
                 // A pause ends by itself; a fence does not: let the group decide anew.
                 self.end_switchover(Err(format!("{why}; and then: {error}")));
                 self.withdraw(None, Refusal::InDoubt, error);

@@ -377,18 +377,16 @@ impl Core {
     /// Gives way to a member whose dataset must be preferred; true if so.
     fn yields(&mut self, own: &Inspection, since: Instant, offsets: Offsets) -> bool {
         if let Some((node, theirs)) = self.who_is_ahead(own, since, offsets) {
-            if self
-                .members
-                .get(&node.member)
-                .is_some_and(|m| m.agent.is_none())
-            {
+            let member = self.members.get(&node.member);
+            let unseen = member.is_some_and(|member| member.agent.is_none());
+            if unseen && !self.paused {
                 self.gave_way.get_or_insert(self.now);
             }
             let why = format!(
                 "{node} is ahead: {} keys at {}, here {} at {}",
                 theirs.keys, theirs.position, own.keys, own.position
             );
-            self.withdraw(Some(node), Refusal::Behind, &why);
+            self.give_way(node, Refusal::Behind, &why);
             return true;
         }
         if let Some(name) = self.who_has_data(own, since) {

@@ -16,6 +16,8 @@ pub(crate) enum Event {
     Peers(BTreeMap<NodeId, Peer>),
     /// Discovery says who else there is, and where their servers are.
     Members(BTreeMap<String, Address>),
+    /// An operator wants that no other server becomes primary by itself, or does so no more.
+    Paused(bool),
     /// The connection to the own server was lost.
     Lost,
     /// An [`Action::Ask`] was answered, or not.

@@ -42,6 +42,9 @@ use crate::{Address, Card, Clients, Inspection, Kind, Refusal, Server, View};
 /// How long to wait after a failed order before the next one.
 const RETRY_ORDER: Duration = Duration::from_millis(200);
 
+/// Said where a member does not lead although no other one can.
+const WHILE_PAUSED: &str = "; failover is paused, so nobody else leads until it is resumed";
+
 /// The newest answer of a server, and whether another is awaited.
 #[derive(Debug, Default)]
 pub(crate) struct Respondent {
@@ -112,6 +115,8 @@ pub(crate) struct Core {
     served: bool,
     guard: Guard,
     handover: Option<Handover>,
+    /// Whether automatic failover is paused.
+    paused: bool,
     leaving: bool,
     left: bool,
     candidacy: Option<Rank>,
@@ -157,6 +162,7 @@ impl Core {
             served: false,
             guard: Guard::default(),
             handover: None,
+            paused: false,
             leaving: false,
             left: false,
             candidacy: None,
@@ -229,6 +235,7 @@ impl Core {
             Event::Leadership(leadership) => self.absorb_leadership(leadership),
             Event::Peers(peers) => self.absorb_peers(peers),
             Event::Members(members) => self.absorb_members(members),
+            Event::Paused(paused) => self.paused = paused,
             Event::Lost => self.own_lost = true,
             Event::Answer { who, asked, answer } => self.absorb_answer(who, asked, *answer),
             Event::Done(result) => self.absorb_done(&result),
@@ -266,9 +273,9 @@ impl Core {
                 }
             },
             Leadership::Following { leader, card, term } => {
-                // What a former life of this member said of the own server is over.
-                let is_own = leader.member == self.config.server.name;
-                let card = Card::decode(&card).filter(|_| !is_own);
+                // What a former agent of this member said of the own server holds no more.
+                let outlived = leader.member == self.config.server.name;
+                let card = Card::decode(&card).filter(|_| !outlived);
                 match &mut self.phase {
                     Phase::Following(following) if following.leader == leader => {
                         following.term = term;
@@ -303,6 +310,10 @@ impl Core {
     }
 
     fn absorb_answer(&mut self, who: Who, asked: Instant, result: Result<Inspection, String>) {
+        let result = match who {
+            Who::Own => result,
+            Who::Member { .. } => result.and_then(|said| self.not_own(said)),
+        };
         let foreign = result.as_ref().is_ok_and(|said| self.is_foreign(said));
         let issue = result.as_ref().ok().and_then(|said| self.issue(said));
         let term = issue.map_or(Term(0), |issue| issue.term);
@@ -323,6 +334,17 @@ impl Core {
         };
         respondent.awaited = false;
         respondent.answer = Some(Answer { asked, result });
+    }
+
+    /// A member's name may lead to the own server for a while, when addresses have changed and DNS
+    /// does not tell so yet. As a rival it would be fenced.
+    fn not_own(&self, said: Inspection) -> Result<Inspection, String> {
+        match self.own.latest() {
+            Some(own) if own.run_id == said.run_id => {
+                Err("its address leads to the own server".to_owned())
+            }
+            _ => Ok(said),
+        }
     }
 
     fn absorb_done(&mut self, result: &Result<(), String>) {
@@ -414,11 +436,28 @@ impl Core {
         }
     }
 
-    /// Stops leading and standing. Says so once.
+    /// Stops leading in favour of a member whose dataset is preferred. While failover is paused that
+    /// is for an operator to decide, and nobody leads until then.
+    fn give_way(&mut self, node: NodeId, reason: Refusal, why: &str) {
+        if self.paused && !self.flawed(Flaw::NamesWhilePaused) {
+            return self.withdraw(None, reason, &format!("{why}{WHILE_PAUSED}"));
+        }
+        self.withdraw(Some(node), reason, why);
+    }
+
+    /// Stops leading and standing. Says so once, and in a vacancy again when it is for another reason:
+    /// that may last, and who looks wants to know what it waits for.
     fn withdraw(&mut self, successor: Option<NodeId>, reason: Refusal, why: &str) {
         let leads = matches!(&self.phase, Phase::Leading(spell) if !spell.resigned);
         let must_speak = matches!(&self.phase, Phase::Vacant(vacancy) if !vacancy.spoken);
+        let before = match &mut self.phase {
+            Phase::Vacant(vacancy) => vacancy.abstains.replace(reason),
+            _ => None,
+        };
         if !(leads || must_speak || self.candidacy.is_some()) {
+            if before.is_some_and(|before| before != reason) {
+                self.explain(Kind::Abstain { reason }, "do not stand", why);
+            }
             return;
         }
         let kind = match &self.phase {

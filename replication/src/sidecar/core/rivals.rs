@@ -30,8 +30,10 @@ impl Core {
             }
             let theirs = self.dataset(theirs);
             // Whoever stands sees which writes have arrived; whom nobody speaks for is judged by
-            // what is there, once giving way to it was of no use.
+            // what is there, once giving way to it was of no use. What a replica has of a primary's
+            // history came from there, however much later it was asked.
             let offsets = match &member.agent {
+                _ if own.is_primary() => Offsets::Moving,
                 None if self.gave_way.is_some() => Offsets::Settled,
                 _ => offsets,
             };

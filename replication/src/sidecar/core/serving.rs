@@ -133,7 +133,7 @@ impl Core {
         });
         let Some(node) = found else { return false };
         let why = format!("the own server is empty and that of {node} is not");
-        self.withdraw(Some(node), Refusal::Empty, &why);
+        self.give_way(node, Refusal::Empty, &why);
         true
     }
 

@@ -4,6 +4,7 @@ mod decisions;
 mod demand;
 mod lives;
 mod passports;
+mod pauses;
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -68,6 +69,14 @@ impl Table {
     }
 
     fn b_says(&mut self, answer: Result<Inspection, String>) -> Vec<Action> {
+        let answer = answer.map(|said| Inspection {
+            run_id: format!("{} of b", said.run_id),
+            ..said
+        });
+        self.at_b_is_said(answer)
+    }
+
+    fn at_b_is_said(&mut self, answer: Result<Inspection, String>) -> Vec<Action> {
         let Server { name, address } = server("b");
         let asked = self.now + Duration::from_millis(1);
         self.on(Event::Answer {
@@ -289,6 +298,78 @@ fn a_primary_that_answers_is_fenced_before_the_promotion() {
     assert_eq!(table.own_says(replica("b", 6)), [promote(8)]);
 }
 
+/// After their addresses have changed, a member's name may still be told where this one is now.
+#[test]
+fn the_own_server_is_no_rival_at_another_name() {
+    let mut table = Table::serving();
+    table.hears_of_b(None);
+    for _ in 0..4 {
+        table.now += Duration::from_millis(600);
+        let mut actions = table.own_says(primary(5));
+        actions.extend(table.at_b_is_said(Ok(primary(5))));
+        let fences = |action: &Action| matches!(action, Action::FenceMember { .. });
+        assert!(!actions.iter().any(fences), "{actions:?}");
+    }
+    let is_up = table
+        .core
+        .answers()
+        .all(|(_, b)| b.respondent.latest().is_some());
+    assert!(!is_up, "nothing is known of b");
+}
+
+#[test]
+fn what_a_former_agent_made_primary_is_fenced_unless_this_one_leads() {
+    let fence = order(Order::Fence(Clients::Cut));
+    let mut table = Table::new();
+    assert!(table.own_says(primary(5)).contains(&fence));
+    // It was never this group's primary: nobody else can have taken its place.
+    let unmanaged = at(Role::Primary, 5);
+    let foreign = Inspection {
+        papers: Papers::Passport(Passport {
+            group: "elsewhere".into(),
+            ..passport(7, 0)
+        }),
+        ..primary(5)
+    };
+    for said in [unmanaged, foreign] {
+        assert!(
+            !Table::new().own_says(said.clone()).contains(&fence),
+            "{said:?}"
+        );
+    }
+    // Who leads promotes it, whatever made it primary.
+    let mut table = Table::new();
+    table.leads();
+    assert_eq!(table.own_says(primary(5)), [promote(8)]);
+    // Whoever else leads may have promoted another.
+    let mut table = Table::new();
+    table.follows_b(None);
+    assert!(table.own_says(primary(5)).contains(&fence));
+}
+
+/// As long as a Lease names a former agent of this member.
+#[test]
+fn nobody_follows_its_own_server() {
+    for said in [fenced(0), fenced(5), primary(5)] {
+        let mut table = Table::new();
+        let former = NodeId {
+            incarnation: Uuid::from_u128(1),
+            ..node("a")
+        };
+        table.on(Event::Leadership(Leadership::Following {
+            leader: former,
+            card: card_of("a", Some(Term(7))).encode(),
+            term: Term(7),
+        }));
+        let actions = table.own_says(said.clone());
+        let fence = order(Order::Fence(Clients::Cut));
+        assert_eq!(actions.contains(&fence), said.is_primary(), "{actions:?}");
+        let follows = |action: &Action| matches!(action, Action::Order(Order::Follow(_)));
+        assert!(!actions.iter().any(follows), "{actions:?}");
+        assert_eq!(table.core.view.primary, None);
+    }
+}
+
 #[test]
 fn another_leader_is_waited_for_and_then_fenced() {
     let mut table = Table::new();
@@ -400,6 +481,37 @@ fn a_switchover_pauses_matches_fences_verifies_and_resigns() {
         .iter()
         .any(|action| matches!(action, Action::Publish(view) if view.primary.is_none()));
     assert!(!hidden, "{actions:?}");
+}
+
+/// What is fenced for its successor is shown for clients to wait by, but not as one that leads.
+#[test]
+fn a_primary_that_hands_over_leads_no_more_from_its_fence_on() {
+    let mut table = Table::serving();
+    let (term, until) = (Term(7), Some(table.now + Duration::from_secs(60)));
+    table.on(Event::Leadership(Leadership::Leading { term, until }));
+    assert_eq!(table.core.view.until, until);
+    table.on(Event::Switchover { to: None });
+    table.b_says(Ok(replica("a", 5)));
+    table.on(Event::Done(Ok(())));
+    table.own_says(primary(5));
+    assert_eq!(table.core.view.until, until, "paused, and it may go on");
+    let actions = table.b_says(Ok(replica("a", 5)));
+    assert!(
+        actions.contains(&order(Order::Fence(Clients::Keep))),
+        "{actions:?}"
+    );
+    let shown = (table.core.view.primary.clone(), table.core.view.until);
+    assert_eq!(shown, (Some(server("a")), None));
+    // The successor fails: the own server is promoted again, and leads once it is.
+    table.on(Event::Done(Ok(())));
+    let actions = table.b_says(Err("gone".into()));
+    assert!(
+        matches!(actions[0], Action::Order(Order::Promote(_))),
+        "{actions:?}"
+    );
+    assert_eq!(table.core.view.until, None);
+    table.on(Event::Done(Ok(())));
+    assert_eq!(table.core.view.until, until);
 }
 
 #[test]

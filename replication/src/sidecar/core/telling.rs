@@ -2,7 +2,7 @@
 
 use bellwether_election::Term;
 
-use super::{Action, Core, Decision, Phase};
+use super::{Action, Core, Decision, Handover, Phase};
 use crate::{Card, Kind, View, Whose};
 
 /// The own server is fenced because it should not be writable.
@@ -86,9 +86,13 @@ impl Core {
 
     fn current_view(&mut self) -> View {
         let serving = match &self.phase {
-            Phase::Leading(spell) => self
-                .serving()
-                .map(|term| (term, spell.until, self.config.server.clone())),
+            Phase::Leading(spell) => {
+                // From the fence of a hand-over on it is only shown for clients to wait by.
+                let fenced = self.handover.as_ref().is_some_and(Handover::is_fenced);
+                let until = spell.until.filter(|_| !fenced);
+                self.serving()
+                    .map(|term| (term, until, self.config.server.clone()))
+            }
             Phase::Following(following) => following
                 .serving()
                 .zip(following.server())

@@ -2,7 +2,7 @@
 
 use std::time::{Duration, Instant};
 
-use super::{Core, FENCE, Inspection, Order, Phase};
+use super::{Core, FENCE, Flaw, Inspection, Order, Phase, WHILE_PAUSED};
 use crate::{
     Address, Clients, Kind, Link, Refusal, Role,
     rank::{self, Offsets},
@@ -23,6 +23,8 @@ pub(super) struct Vacancy {
     /// What is decided rests on answers no older than this.
     since: Instant,
     pub(super) spoken: bool,
+    /// Why this member does not stand, as it was said last.
+    pub(super) abstains: Option<Refusal>,
 }
 
 impl Vacancy {
@@ -30,6 +32,7 @@ impl Vacancy {
         Self {
             since: now,
             spoken: false,
+            abstains: None,
         }
     }
 
@@ -113,11 +116,18 @@ impl Core {
         member.respondent.answered_since(self.unled_since)
     }
 
-    /// A server that led under this agent is fenced when leadership is lost; one that nobody
-    /// manages is adopted if it has data, else fenced too (safety rule 6).
+    /// A server that led under this agent is fenced when leadership is lost, and so is one that an
+    /// agent of this group made primary before: that leadership ended with the agent, and another
+    /// may lead. One that nobody manages is adopted if it has data, else fenced too (safety rule 6).
     fn fence_unled(&mut self, own: &Inspection) -> bool {
         if self.served {
             self.explain(FENCE, "fence the own server", "leadership was lost");
+        } else if self.was_made_primary(own) {
+            self.explain(
+                FENCE,
+                "fence the own server",
+                "a former agent of this group made it primary, and nobody is known to lead",
+            );
         } else if own.has_data() {
             self.explain_grave(
                 Kind::Adopt,
@@ -138,12 +148,23 @@ impl Core {
         true
     }
 
+    /// Whether its dataset was promoted in this group: no agent but this group's does that.
+    fn was_made_primary(&self, own: &Inspection) -> bool {
+        let passport = own.papers.passport();
+        passport.is_some_and(|passport| passport.group == self.config.group)
+    }
+
     /// Why this server should not stand, if so.
     fn fitness(&mut self, own: &Inspection, since: Instant) -> Result<(), (Refusal, String)> {
         own.fit().map_err(|why| (Refusal::Unfit, why.to_owned()))?;
-        if let Some((node, theirs)) = self.who_is_ahead(own, since, Offsets::Moving) {
+        // Nobody can be given way to later while failover is paused.
+        let (offsets, hint) = match self.paused && !self.flawed(Flaw::StandsInVain) {
+            true => (Offsets::Settled, WHILE_PAUSED),
+            false => (Offsets::Moving, ""),
+        };
+        if let Some((node, theirs)) = self.who_is_ahead(own, since, offsets) {
             let why = format!(
-                "{node} is ahead: {} keys at {}, here {} at {}",
+                "{node} is ahead: {} keys at {}, here {} at {}{hint}",
                 theirs.keys, theirs.position, own.keys, own.position
             );
             return Err((Refusal::Behind, why));

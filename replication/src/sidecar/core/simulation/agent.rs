@@ -34,6 +34,8 @@ pub(super) struct Agent {
     pub(super) stopped: bool,
     /// Since when it runs, or is stopped.
     pub(super) runs_since: Time,
+    /// When it last went on after it was stopped.
+    pub(super) resumed: Option<Time>,
     pub(super) seat: Seat,
     pub(super) view: View,
     pub(super) leaving: bool,
@@ -51,6 +53,12 @@ pub(super) struct Agent {
     pub(super) gave_way: Option<Time>,
     /// In which run it last heard that its server was primary or had a link to one, and when.
     pub(super) in_step: Option<(u64, Time)>,
+    /// Whether it was told that failover is paused.
+    pub(super) knows_of_pause: bool,
+    /// What its candidate said last of that.
+    pub(super) tells_pause: bool,
+    /// When it gave leadership up of late.
+    pub(super) resigned: Vec<Time>,
     /// What its server's passport has to be later than, when it serves.
     pub(super) exceeds: Option<Issue>,
     /// Whether the promoted server was told to demand replicas; what became of that is not known.
@@ -103,7 +111,7 @@ impl World {
             Some(Bug::Sidecar(flaw)) => Some(flaw),
             _ => None,
         };
-        if self.plan.unseen {
+        if self.flock.is_some() {
             core.await_members();
         }
         let id = self.enter(node).unwrap_or_else(|| NodeId {
@@ -117,6 +125,7 @@ impl World {
             core,
             stopped: false,
             runs_since: self.now,
+            resumed: None,
             seat: Seat::new(self.now),
             view: View::default(),
             leaving: false,
@@ -127,6 +136,9 @@ impl World {
             unserved_since: self.now,
             gave_way: None,
             in_step: None,
+            knows_of_pause: false,
+            tells_pause: false,
+            resigned: Vec::new(),
             exceeds: None,
             demanded: false,
             inbox: Vec::new(),
@@ -138,7 +150,8 @@ impl World {
         self.ledger.agent_started(node);
         self.step(node, life, Event::Tick);
         self.relink(node, false);
-        if self.plan.unseen {
+        self.tell_pause(node);
+        if self.flock.is_some() {
             let delay = self.discovery_lag();
             self.after(delay, Happening::List { node, life });
         }
@@ -216,6 +229,7 @@ impl World {
             return;
         };
         agent.stopped = false;
+        agent.resumed = Some(now);
         let stopped_for = now - std::mem::replace(&mut agent.runs_since, now);
         let (life, inbox) = (agent.life, std::mem::take(&mut agent.inbox));
         self.note(|_| format!("{} agent goes on", name_of(node)));
@@ -262,14 +276,13 @@ impl World {
         {
             agent.watches = answer.is_ok();
         }
+        if let Event::Paused(paused) = event {
+            agent.knows_of_pause = paused;
+        }
         if self.trace {
             trace_event(self.now, node, &event);
         }
         let actions = agent.core.step(local, event);
-        if agent.knows_who_serves(node) {
-            agent.unserved_since = self.now;
-            agent.gave_way = None;
-        }
         let wake = agent
             .core
             .wake_at()
@@ -289,6 +302,13 @@ impl World {
             }
             self.perform(node, action);
         }
+        // As its core judges, by what it shows after this.
+        if let Some(agent) = &mut self.nodes[node].agent
+            && agent.knows_who_serves(node)
+        {
+            agent.unserved_since = self.now;
+            agent.gave_way = None;
+        }
         if left {
             self.depart(node);
         }
@@ -300,6 +320,7 @@ impl World {
         match action {
             Action::Campaign(rank) => self.campaign(node, rank),
             Action::Resign(successor) => {
+                self.check_resignation(node, successor.as_ref());
                 if let Some(agent) = &mut self.nodes[node].agent {
                     if successor
                         .as_ref()

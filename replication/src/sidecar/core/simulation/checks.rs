@@ -60,6 +60,13 @@ impl World {
                 }
             }
         }
+        let within = self.ledger.within(&self.nodes[node].server.data, &missing);
+        if let Some(write) = within {
+            let (who, at) = (name_of(node), self.nodes[node].server.data.position());
+            self.violate(format!(
+                "{who} at {at} lost write {write}, which lies before that"
+            ));
+        }
         self.ledger.excuse(&missing);
         // An order that was late may run whenever it likes: a fence follows it.
         let late = now - message.sent > 100 * MS;
@@ -150,7 +157,7 @@ impl World {
         }
         let often = self.nodes[node].promotions.len();
         // An operator may ask again and again for a member that is not there to lead.
-        let asked = self.plan.planned_only() && self.plan.unseen;
+        let asked = self.plan.planned_only() && self.flock.is_some();
         if often > MOST_PROMOTIONS && !asked {
             self.violate(format!(
                 "{} was promoted {often} times in {} s",
@@ -270,7 +277,12 @@ impl World {
         // Its agent may learn a little later that it was killed, or fenced by another's.
         let excused = server.was_primary && recently(server.role_since)
             || !server.runs()
-            || recently(server.process_since);
+            || recently(server.process_since)
+            || self.nodes[node]
+                .agent
+                .as_ref()
+                .and_then(|agent| agent.resumed)
+                .is_some_and(recently);
         let primary_of = |view: &View| view.primary.as_ref().and_then(|p| node_at(&p.address));
         let agent = self.nodes[node].agent.as_mut().expect("it acts");
         let before = primary_of(&std::mem::replace(&mut agent.view, view));

@@ -10,8 +10,6 @@ use super::world::{Happening, MS, SECOND, Time, World, name_of};
 
 /// How long a leader may act after its last renewal, in worlds with leases.
 pub(super) const LEASE: Time = 700 * MS;
-/// When another may take the lease of one who is not heard: clocks drift.
-const EXPIRY: Time = LEASE * 6 / 5;
 /// When a vote no longer waits for those who have not spoken.
 const VOTE_TIMEOUT: Time = 500 * MS;
 /// How long a named successor has the right of way.
@@ -162,7 +160,6 @@ impl World {
         let led = self.seat(node).leads();
         if led {
             self.become_vacant(node);
-            self.leased_until = self.now;
         }
         let connected = successor.filter(|successor| {
             (0..self.nodes.len()).any(|other| {
@@ -247,7 +244,6 @@ impl World {
                 && self.has_quorum(node)
             {
                 self.seat(node).renewed = self.now;
-                self.leased_until = self.now + EXPIRY;
                 self.tell(node);
             }
         }
@@ -255,9 +251,6 @@ impl World {
     }
 
     fn has_quorum(&self, node: usize) -> bool {
-        if self.plan.unseen {
-            return self.network.keeper[node];
-        }
         let linked = (0..self.nodes.len()).filter(|other| self.mesh.connects(node, *other));
         !self.plan.quorum || (linked.count() + 1) * 2 > self.nodes.len()
     }
@@ -275,8 +268,7 @@ impl World {
         if group.is_empty() {
             return;
         }
-        let cut = self.plan.unseen && !self.network.keeper[group[0]];
-        if cut || self.plan.quorum && group.len() * 2 <= self.nodes.len() {
+        if self.plan.quorum && group.len() * 2 <= self.nodes.len() {
             for &node in group {
                 let since = *self.seat(node).minority_since.get_or_insert(now);
                 if self.runs(node) && now >= since + LEASE && self.seat(node).role != Role::Vacant {
@@ -376,9 +368,6 @@ impl World {
         if self.hand_over(group) {
             return;
         }
-        if self.plan.unseen && (self.now < self.leased_until || self.take_at_once(group)) {
-            return;
-        }
         for &node in group {
             if self.runs(node) && self.seat(node).role != Role::Vacant {
                 self.become_vacant(node);
@@ -389,7 +378,7 @@ impl World {
             let seat = self.seat(*node);
             seat.role == Role::Vacant && (seat.spoke || now >= seat.since + VOTE_TIMEOUT)
         });
-        let missing = !self.plan.unseen && group.len() < self.nodes.len();
+        let missing = group.len() < self.nodes.len();
         let forming = missing
             && group
                 .iter()
@@ -408,26 +397,6 @@ impl World {
             self.lead(winner, term);
             self.decide_soon();
         }
-    }
-
-    /// Where candidates race, any of them may lead, with or without a vacancy before; true if one
-    /// does.
-    fn take_at_once(&mut self, group: &[usize]) -> bool {
-        let stands = |node: &usize| self.runs(*node) && self.stands(*node);
-        let candidates: Vec<usize> = group.iter().copied().filter(stands).collect();
-        if candidates.is_empty() || self.rng.u8(..4) == 0 {
-            return false;
-        }
-        let winner = candidates[self.rng.usize(..candidates.len())];
-        let term = self.highest(group).next();
-        self.lead(winner, term);
-        self.decide_soon();
-        true
-    }
-
-    fn stands(&self, node: usize) -> bool {
-        let agent = self.nodes[node].agent.as_ref();
-        agent.is_some_and(|agent| agent.seat.candidacy.is_some())
     }
 
     /// A resigned leader's successor leads at once, without a vacancy; true while it may.
@@ -466,7 +435,6 @@ impl World {
         seat.highest = term;
         seat.renewed = now;
         seat.handover = None;
-        self.leased_until = now + EXPIRY;
         self.take_role(node, Role::Leading(term));
     }
 

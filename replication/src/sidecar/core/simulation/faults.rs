@@ -44,9 +44,7 @@ pub(super) struct Plan {
     pub(super) quorum: bool,
     /// Servers are restarted as writable primaries too.
     pub(super) plain: bool,
-    /// Candidates race, and know of each other by discovery alone.
-    pub(super) unseen: bool,
-    /// They do so by a Lease.
+    /// Candidates race for a Lease, and know of each other by discovery alone.
     pub(super) by_lease: Option<Lease>,
     /// How many replicas a primary is to have.
     pub(super) min_replicas: u32,
@@ -70,6 +68,8 @@ pub(super) struct Plan {
     /// The most that a slow message takes.
     pub(super) slowness: Time,
     pub(super) lame: Option<usize>,
+    /// When an operator first pauses failover, in worlds where candidates race.
+    pub(super) pause: Option<Time>,
 }
 
 impl Plan {
@@ -87,7 +87,6 @@ impl Plan {
         let lease = Lease::draw(rng);
         let lasts = lease.lasts();
         Self {
-            unseen: true,
             lease: true,
             quorum: false,
             by_lease: Some(lease),
@@ -107,21 +106,19 @@ impl Plan {
             8..=10 => Weather::Blackouts,
             _ => Weather::Everything,
         };
-        let unseen = rng.u8(..3) == 0;
         // Of a copy, so that what is drawn next does not depend on it.
         let min_replicas = u32::from(rng.clone().u8(..).is_multiple_of(3));
         let some = |rng: &mut Rng| (nodes > 2 && rng.u8(..8) == 0).then(|| rng.usize(..nodes));
         Self {
             nodes,
             weather,
-            unseen,
             by_lease: None,
             min_replicas,
             form_timeout: rng.u64(500 * MS..2 * SECOND),
             kept: [Kept::Nothing, Kept::Writes, Kept::Writes, Kept::Snapshot][rng.usize(..4)],
             foreign: some(rng),
-            lease: unseen || rng.bool(),
-            quorum: nodes > 2 && !unseen && rng.u8(..4) == 0,
+            lease: rng.bool(),
+            quorum: nodes > 2 && rng.u8(..4) == 0,
             plain: weather == Weather::Crashes && rng.u8(..3) == 0,
             old_data: rng.u8(..4) == 0,
             probe_ms: 100 * rng.u64(1..=2),
@@ -132,6 +129,7 @@ impl Plan {
             faults: rng.usize(2..14),
             slowness: rng.u64(2 * MS..90 * MS),
             lame: some(rng),
+            pause: None,
         }
     }
 
@@ -194,6 +192,8 @@ pub(super) enum Fault {
     Move(usize),
     /// Something happens between the API and all members, or one.
     Api(usize),
+    /// Somebody deletes the Lease.
+    DeleteLease,
     /// The API is there again.
     ApiRelents,
     /// The API cannot be reached from one node, or can again.
@@ -201,6 +201,8 @@ pub(super) enum Fault {
         node: usize,
         open: bool,
     },
+    /// An operator pauses automatic failover, or resumes it.
+    Pause(bool),
     /// All is repaired.
     End,
 }
@@ -241,6 +243,7 @@ impl World {
             let at = self.rng.u64(500 * MS..troubled);
             self.after(at, Happening::Fault(Fault::Strike));
         }
+        self.plan_pauses();
         self.after(troubled, Happening::Fault(Fault::End));
     }
 
@@ -384,13 +387,17 @@ impl World {
         let short = self.rng.u64(20 * MS..600 * MS);
         let long = self.rng.u64(100 * MS..3 * SECOND);
         let span = if self.rng.bool() { short } else { long };
-        if self.rng.bool() {
-            self.after(0, Happening::Fault(Fault::Api(node)));
-            self.after(span, Happening::Fault(Fault::ApiRelents));
-        } else {
-            let cut = |open| Happening::Fault(Fault::CutFromApi { node, open });
-            self.after(0, cut(false));
-            self.after(span, cut(true));
+        match self.rng.u8(..5) {
+            0..2 => {
+                self.after(0, Happening::Fault(Fault::Api(node)));
+                self.after(span, Happening::Fault(Fault::ApiRelents));
+            }
+            2..4 => {
+                let cut = |open| Happening::Fault(Fault::CutFromApi { node, open });
+                self.after(0, cut(false));
+                self.after(span, cut(true));
+            }
+            _ => self.after(0, Happening::Fault(Fault::DeleteLease)),
         }
     }
 
@@ -525,11 +532,17 @@ impl World {
                     flock.strike(node);
                 }
             }
+            Fault::DeleteLease => {
+                if let Some(flock) = &mut self.flock {
+                    flock.delete_lease();
+                }
+            }
             Fault::ApiRelents => {
                 if let Some(flock) = &mut self.flock {
                     flock.relent();
                 }
             }
+            Fault::Pause(paused) => self.pause(paused),
             Fault::End => self.heal(),
         }
     }
@@ -656,6 +669,7 @@ impl World {
 
     fn heal(&mut self) {
         self.note(|_| "all is repaired".to_owned());
+        self.pause(false);
         for a in 0..self.nodes.len() {
             for b in 0..a {
                 let now = self.now;

@@ -75,6 +75,7 @@ impl World {
         };
         flock.advance(now);
         for node in flock.news() {
+            self.tell_pause(node);
             let told = self.flock.as_ref().and_then(|flock| flock.told(node));
             let Some((leadership, _)) = told else {
                 continue;
@@ -97,6 +98,7 @@ impl World {
             seat.role = role;
             self.tell(node);
             if begins {
+                self.pause_a_beginner();
                 self.stop_beginner(node);
             }
         }

@@ -73,7 +73,7 @@ impl World {
     }
 
     pub(super) fn should_connect(&self, a: usize, b: usize) -> bool {
-        let heard = if self.plan.unseen {
+        let heard = if self.flock.is_some() {
             self.network.keeper[a] && self.network.keeper[b]
         } else {
             self.network.converse(a, b)
@@ -83,13 +83,6 @@ impl World {
 
     /// The agents that hear each other, directly or through others.
     pub(super) fn groups(&self) -> Vec<Vec<usize>> {
-        if self.plan.unseen {
-            let running = (0..self.nodes.len()).filter(|node| self.runs(*node));
-            let (group, cut): (Vec<usize>, Vec<usize>) =
-                running.partition(|node| self.network.keeper[*node]);
-            let alone = cut.into_iter().map(|node| vec![node]);
-            return alone.chain([group]).collect();
-        }
         let mut left: Vec<usize> = (0..self.nodes.len())
             .filter(|node| self.nodes[*node].agent.is_some())
             .collect();

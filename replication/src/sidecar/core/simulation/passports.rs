@@ -86,7 +86,7 @@ impl World {
             run == server.run && since <= at + self.plan.form_timeout + self.tolerance()
         });
         let follows = server.link == Link::Up && server.of == agent.last_primary;
-        if in_step || follows || !self.plan.unseen || self.now >= since + waits {
+        if in_step || follows || self.flock.is_none() || self.now >= since + waits {
             return;
         }
         let silent = (0..self.nodes.len()).find(|other| {
@@ -122,7 +122,7 @@ impl World {
         let own = &self.nodes[node].server;
         let since = own.process_since.max(server.process_since);
         let steady = since + 250 * MS < ordered;
-        let stands = self.plan.unseen || self.stands_since(node, other, 100 * MS);
+        let stands = self.flock.is_some() || self.stands_since(node, other, 100 * MS);
         let later = theirs.issue() > ours.stamped() && !theirs.is_blank() && !theirs.is_foreign();
         if apart && known && steady && stands && later && self.waits_for_the_unseen(node) {
             let (who, them) = (name_of(node), name_of(other));

@@ -85,7 +85,10 @@ impl World {
             return Outcome::Failed("READONLY".into());
         }
         let now = self.now;
-        self.nodes[node].server.write(Entry::Write(write), now);
+        let server = &mut self.nodes[node].server;
+        server.write(Entry::Write(write), now);
+        let (history, offset) = (server.data.id, server.data.offset());
+        self.ledger.done(write, history, offset);
         self.replicas_notice(node);
         Outcome::Done
     }

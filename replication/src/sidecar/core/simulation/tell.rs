@@ -83,7 +83,7 @@ impl World {
     }
 
     pub(super) fn deliver_peers(&mut self, node: usize, life: u64) {
-        if self.agent(node, life).is_none() || self.plan.unseen {
+        if self.agent(node, life).is_none() || self.flock.is_some() {
             return;
         }
         let mut peers = BTreeMap::new();

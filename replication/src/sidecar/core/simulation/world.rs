@@ -15,10 +15,11 @@ use super::{
     data::Entry,
     election::Vote,
     faults::{Elected, Fault, Plan},
-    ledger::Ledger,
+    ledger::{Ledger, Tale},
     mesh::Mesh,
     message::{Message, Outcome},
     network::{Network, Path},
+    pauses,
     server::{Server, node_at},
 };
 use crate::sidecar::core::{Action, Event};
@@ -62,6 +63,11 @@ pub(super) enum Happening {
     },
     Write,
     Vote(Vote),
+    /// An agent learns whether failover is paused.
+    TellPause {
+        node: usize,
+        life: u64,
+    },
     /// Discovery tells an agent of all members.
     List {
         node: usize,
@@ -125,8 +131,6 @@ pub(super) struct World {
     pub(super) bug: Option<Bug>,
     /// The candidates, in worlds that a Lease is about.
     pub(super) flock: Option<Flock>,
-    /// Until when nobody else may take the lease, in worlds where candidates race for one.
-    pub(super) leased_until: Time,
     /// Whether a vote is scheduled.
     pub(super) voting: bool,
     pub(super) violation: Option<String>,
@@ -145,7 +149,8 @@ impl World {
         trace: bool,
     ) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let plan = Plan::draw(&mut rng, elected);
+        let mut plan = Plan::draw(&mut rng, elected);
+        plan.pause = pauses::draw(seed).filter(|_| elected == Elected::ByLease);
         let flock = plan
             .by_lease
             .map(|lease| lease.flock(seed, plan.nodes, bug));
@@ -159,7 +164,6 @@ impl World {
             plan,
             bug,
             flock,
-            leased_until: 0,
             voting: false,
             violation: None,
             queue: BinaryHeap::new(),
@@ -173,7 +177,7 @@ impl World {
     }
 
     /// Runs to the end, or to the first violation.
-    pub(super) fn run(mut self) -> Result<Time, String> {
+    pub(super) fn run(mut self) -> Result<Tale, String> {
         loop {
             let next = self.queue.peek().map(|Reverse(next)| next.at);
             if let Some(at) = self.flock_is_due(next) {
@@ -194,7 +198,7 @@ impl World {
                 break;
             }
         }
-        Ok(self.now)
+        Ok(self.ledger.tale())
     }
 
     fn happen(&mut self, what: Happening) {
@@ -220,6 +224,7 @@ impl World {
             Happening::Loaded { server, run } => self.loaded(server, run),
             Happening::Write => self.write(),
             Happening::Vote(vote) => self.vote(vote),
+            Happening::TellPause { node, life } => self.deliver_pause(node, life),
             Happening::List { node, life } => self.list(node, life),
             Happening::Fault(fault) => self.fault(fault),
             Happening::Look => self.look(),
