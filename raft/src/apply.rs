@@ -16,7 +16,8 @@ use tokio::sync::watch;
 
 use crate::{
     StateMachine, View, codec,
-    parcel::{Parcel, Shelf},
+    parcel::Parcel,
+    shelf::Shelf,
     types::{self, Entry, LogId, Replies, SnapshotMeta, StoredMembership, Types},
 };
 
@@ -24,7 +25,14 @@ pub(crate) type Snapshot = types::Snapshot<Parcel>;
 
 /// The user's state machine, shared by those who read it and the one who applies.
 #[derive(Debug)]
-pub(crate) struct Shared<M>(Arc<RwLock<M>>);
+pub(crate) struct Shared<M>(Arc<RwLock<Kept<M>>>);
+
+/// A state, and the entry that has led to it.
+#[derive(Debug)]
+pub(crate) struct Kept<M> {
+    pub(crate) machine: M,
+    pub(crate) applied: Option<LogId>,
+}
 
 impl<M> Clone for Shared<M> {
     fn clone(&self) -> Self {
@@ -34,18 +42,41 @@ impl<M> Clone for Shared<M> {
 
 impl<M> Shared<M> {
     pub(crate) fn new(machine: M) -> Self {
-        Self(Arc::new(RwLock::new(machine)))
+        Self(Arc::new(RwLock::new(Kept {
+            machine,
+            applied: None,
+        })))
     }
 
     /// `None` if the machine has panicked and may be halfway through a command.
-    pub(crate) fn read(&self) -> Option<RwLockReadGuard<'_, M>> {
+    pub(crate) fn read(&self) -> Option<RwLockReadGuard<'_, Kept<M>>> {
         self.0.read().ok()
     }
 
-    fn write(&self) -> io::Result<RwLockWriteGuard<'_, M>> {
+    pub(crate) fn write(&self) -> io::Result<RwLockWriteGuard<'_, Kept<M>>> {
         self.0
             .write()
             .map_err(|_| io::Error::other("the state machine has panicked"))
+    }
+
+    /// Whether nobody else has it: neither applies nor takes a snapshot.
+    pub(crate) fn is_mine(&self) -> bool {
+        Arc::strong_count(&self.0) == 1
+    }
+}
+
+impl<M: StateMachine> Kept<M> {
+    /// Applies one entry; what the machine answers, if it is asked at all.
+    pub(crate) fn apply(&mut self, entry: &Entry) -> Replies {
+        self.applied = Some(entry.log_id);
+        match &entry.payload {
+            EntryPayload::Normal(commands) => {
+                let mut replies = self.machine.apply(entry.index(), commands);
+                replies.resize_with(commands.len(), Default::default);
+                Replies(replies)
+            }
+            EntryPayload::Blank | EntryPayload::Membership(_) => Replies::default(),
+        }
     }
 }
 
@@ -53,7 +84,6 @@ impl<M> Shared<M> {
 #[derive(Debug)]
 pub(crate) struct Applier<M> {
     machine: Shared<M>,
-    applied: Option<LogId>,
     membership: StoredMembership,
     latest: Latest,
     shelf: Shelf,
@@ -74,35 +104,10 @@ impl<M: StateMachine> Applier<M> {
     ) -> Self {
         Self {
             machine,
-            applied: None,
             membership: StoredMembership::default(),
             latest: Latest(Arc::new(Mutex::new(kept))),
             shelf,
             since,
-        }
-    }
-
-    /// Applies one entry; what the machine answers, if it is asked at all.
-    fn apply_one(&mut self, machine: &mut M, entry: &Entry) -> Replies {
-        self.applied = Some(entry.log_id);
-        match &entry.payload {
-            EntryPayload::Blank => Replies::default(),
-            EntryPayload::Normal(commands) => {
-                let mut replies = machine.apply(entry.index(), commands);
-                replies.resize_with(commands.len(), Default::default);
-                Replies(replies)
-            }
-            EntryPayload::Membership(membership) => {
-                self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
-                Replies::default()
-            }
-        }
-    }
-
-    fn meta(&self) -> SnapshotMeta {
-        SnapshotMeta {
-            last_log_id: self.applied,
-            last_membership: self.membership.clone(),
         }
     }
 }
@@ -112,7 +117,8 @@ impl<M: StateMachine> RaftStateMachine<Types> for Applier<M> {
     type SnapshotBuilder = Builder<M>;
 
     async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
-        Ok((self.applied, self.membership.clone()))
+        let applied = self.machine.read().and_then(|kept| kept.applied);
+        Ok((applied, self.membership.clone()))
     }
 
     async fn apply<S>(&mut self, mut entries: S) -> Result<(), io::Error>
@@ -120,21 +126,23 @@ impl<M: StateMachine> RaftStateMachine<Types> for Applier<M> {
         S: Stream<Item = Result<EntryResponder<Types>, io::Error>> + Unpin + OptionalSend,
     {
         while let Some(first) = entries.next().await {
-            let machine = self.machine.clone();
-            let mut machine = machine.write()?;
+            let mut kept = self.machine.write()?;
             let mut bytes = 0;
             let mut next = Some(first);
             // What is there is applied in one go; the lock is not held while waiting for more.
             while let Some(item) = next {
                 let (entry, responder) = item?;
-                let replies = self.apply_one(&mut machine, &entry);
+                let replies = kept.apply(&entry);
+                if let EntryPayload::Membership(membership) = &entry.payload {
+                    self.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                }
                 bytes += codec::size(&entry);
                 if let Some(responder) = responder {
                     responder.send(replies);
                 }
                 next = entries.next().now_or_never().flatten();
             }
-            drop(machine);
+            drop(kept);
             self.since.send_modify(|since| *since += bytes);
         }
         Ok(())
@@ -142,9 +150,13 @@ impl<M: StateMachine> RaftStateMachine<Types> for Applier<M> {
 
     async fn get_snapshot_builder(&mut self) -> Builder<M> {
         self.since.send_replace(0);
+        let kept = self.machine.read();
         Builder {
-            view: Mutex::new(self.machine.read().map(|machine| machine.view())),
-            meta: self.meta(),
+            view: Mutex::new(kept.as_ref().map(|kept| kept.machine.view())),
+            meta: SnapshotMeta {
+                last_log_id: kept.and_then(|kept| kept.applied),
+                last_membership: self.membership.clone(),
+            },
             latest: self.latest.clone(),
             shelf: self.shelf.clone(),
         }
@@ -162,11 +174,13 @@ impl<M: StateMachine> RaftStateMachine<Types> for Applier<M> {
         };
         blocking(move || {
             let mut from = snapshot.snapshot.reader()?;
-            machine.write()?.restore(&mut from)?;
+            let mut kept = machine.write()?;
+            kept.machine.restore(&mut from)?;
+            kept.applied = snapshot.meta.last_log_id;
+            drop(kept);
             latest.keep(&shelf, snapshot).map(drop)
         })
         .await?;
-        self.applied = meta.last_log_id;
         self.membership = meta.last_membership.clone();
         Ok(())
     }

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard};
 
 use crate::{
-    founding::{Answer, Inquiry},
+    founding::{Acceptor, Answer, Inquiry},
     home::Papers,
     log::disk::Disk,
     net::Identity,
@@ -46,6 +46,23 @@ impl Civics {
             agreed: agreed && kept,
             acceptor: papers.acceptor.clone(),
         }
+    }
+
+    /// Leaves the group for a new one of this founding, and keeps that; the papers that say so.
+    pub(crate) fn leave_for(&self, charter: u128) -> Option<Papers> {
+        let mut papers = self.papers();
+        let then = Papers {
+            charter,
+            acceptor: Acceptor::default(),
+            ..papers.clone()
+        };
+        let belongs = papers.charter != 0;
+        (belongs && self.change(&mut papers, then)).then(|| papers.clone())
+    }
+
+    /// Where this node's papers are kept.
+    pub(crate) fn disk(&self) -> Option<Arc<dyn Disk>> {
+        self.disk.clone()
     }
 
     /// Takes on the founding that was agreed on, before its group begins. It is kept only by

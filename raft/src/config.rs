@@ -39,7 +39,8 @@ pub struct Config {
     /// Where the log is kept.
     pub storage: Storage,
     /// How often the leader tells the others that it is there. Default 75 ms. A heartbeat counts
-    /// only if it is answered within this time, the connection included.
+    /// only if it is answered within this time, so it must be longer than the way to another node
+    /// and back ever takes.
     pub heartbeat: Duration,
     /// A node that has heard no leader for `election_max` waits for a random time between
     /// `election_min` and `election_max` before it stands for election, so that few do so at once.
@@ -71,6 +72,8 @@ pub struct Config {
     /// bytes of log are kept behind it, for nodes that are behind. Default 64 MiB; no less than
     /// `max_batch`.
     pub snapshot_after: usize,
+    /// A snapshot that another node sends has at most this many bytes. Default 16 GiB.
+    pub max_snapshot: u64,
 }
 
 impl Config {
@@ -98,6 +101,7 @@ impl Config {
             max_batch: 1024 * 1024,
             max_batch_commands: 256,
             snapshot_after: 64 * 1024 * 1024,
+            max_snapshot: 16 * 1024 * 1024 * 1024,
         }
     }
 

@@ -17,7 +17,7 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
-    /// The data directory cannot be used as it is; nothing in it was changed. Somebody has to look:
+    /// The data directory cannot be used as it is; what it holds is left there. Somebody has to look:
     /// it belongs to another group or member, or it is damaged in a way that no crash explains.
     #[error("{path}: {what}")]
     Data {

@@ -1,6 +1,7 @@
 pub(crate) mod lead;
 mod propose;
 mod read;
+mod renew;
 mod start;
 #[cfg(test)]
 mod tests;
@@ -19,10 +20,12 @@ use tokio::{
 };
 
 use crate::{
-    Config, Error, Leadership, NodeId, Peer, StateMachine, Status,
+    Config, Error, Leadership, NodeId, Peer, Roster, StateMachine, Status,
     apply::Shared,
+    civics::Civics,
     log::{Log, disk::Disk},
     net::{Dialler, Raft},
+    shelf::Shelf,
     types::{Membership, Types},
 };
 
@@ -52,6 +55,9 @@ pub struct Group<M: StateMachine> {
     helm: Helm<M>,
     dialler: Dialler,
     log: Log,
+    roster: Roster,
+    shelf: Shelf,
+    civics: Arc<Civics>,
     /// The data directory, which is free for others once all that use it are gone.
     disk: Option<Weak<dyn Disk>>,
     // Ends all tasks when it is dropped.
@@ -156,6 +162,7 @@ impl<M: StateMachine> Group<M> {
             term: metrics.current_term,
             voters: peers(membership, membership.voter_ids()),
             learners: peers(membership, membership.learner_ids()),
+            answering: lead::answering(&metrics, self.config.election_max),
             last_log: metrics.last_log_index,
             committed: metrics.local_committed.map(|id| id.index()),
             applied: metrics.last_applied.map(|id| id.index()),
@@ -163,6 +170,28 @@ impl<M: StateMachine> Group<M> {
             purged: metrics.purged.map(|id| id.index()),
             ended: metrics.running_state.err().map(|error| error.to_string()),
         }
+    }
+
+    /// Makes this node the only one of a new group, with all that it has, when the majority of its
+    /// group is lost for good. The other members that discovery names are admitted once they come
+    /// without data.
+    ///
+    /// **What was acknowledged may be lost**: entries that this node does not have. What was never
+    /// acknowledged may take effect: entries that only it has. And if the others are not lost but
+    /// cut off, **there are two groups from then on**; they never mix, and one of them has to be
+    /// given up. Of several nodes that are left, take the one with the highest
+    /// [`last_log`](Status::last_log) of the highest [`term`](Status::term).
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Unfit`] if this node belongs to no group yet; [`Error::Storage`] if it cannot write.
+    /// After any error the node has ended. It may be started again, and this tried again.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future ends the node as a crash would.
+    pub async fn force_new_group(self) -> Result<Self, Error> {
+        renew::renew(self).await
     }
 
     /// Ends this node. A leader hands over to the voter that is furthest, if one answers; that takes

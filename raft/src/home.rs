@@ -13,7 +13,7 @@ use crate::{
         self, Log,
         disk::{self, Directory, Disk},
     },
-    parcel::{self, Shelf},
+    shelf::{self, Shelf},
 };
 
 /// The file that says whose directory it is.
@@ -79,7 +79,7 @@ impl Home {
                 .map_err(|e| log::failed(&*disk, PAPERS, e))?;
             (papers, log)
         };
-        let snapshot = parcel::kept(&disk)?;
+        let snapshot = shelf::kept(&disk)?;
         let covered = snapshot.as_ref().and_then(|s| s.meta.last_log_id);
         let (purged, _) = log.past();
         if purged > covered {

@@ -1,6 +1,6 @@
 use std::time::Instant;
 
-use crate::Peer;
+use crate::{NodeId, Peer};
 
 /// Who leads a group.
 ///
@@ -41,6 +41,8 @@ pub struct Status {
     pub voters: Vec<Peer>,
     /// Those who are brought up to date to become voters, or have been voters.
     pub learners: Vec<Peer>,
+    /// While this node leads: itself, and those who have answered it within a lease.
+    pub answering: Vec<NodeId>,
     /// The index of the last entry in this node's log.
     pub last_log: Option<u64>,
     /// The index of the last entry that this node knows to be committed.

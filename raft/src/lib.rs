@@ -95,7 +95,7 @@
 //!   a group that loses a majority at once, or one after the other, has lost its data.
 //! - **A data directory is believed or refused**, never guessed at: a write that a crash has cut short
 //!   is cut off; anything else that is wrong with it, or that belongs to another member or group, is
-//!   named by [`Error::Data`], and nothing is changed. When writing fails, the node ends: nothing more
+//!   named by [`Error::Data`], and left as it is. When writing fails, the node ends: nothing more
 //!   is acknowledged, and what it has applied can be read further.
 //! - **At most one node leads in a term**, and acts as leader only before
 //!   [`until`](Leadership::Leading). That rests on clocks that run alike: those of two nodes may
@@ -106,6 +106,8 @@
 //!   votes; who comes back under another [`NodeId`] replaces who it was in one change; who is no longer
 //!   named is removed after `remove_after`, but never so that fewer than `quorum` vote or most of the
 //!   voters do not answer. Who is named and dead stays a member.
+//! - **A majority that is lost for good** is not made up for by guessing: [`Group::force_new_group`]
+//!   begins anew with what one node has, once somebody says so.
 //! - **Without a majority** new proposals are refused with [`Error::NoQuorum`] once the lease has
 //!   ended; those that were taken before end as [`Error::Unknown`] at their deadline.
 //!   [`Consistency::Local`] reads go on.
@@ -113,6 +115,8 @@
 //!   commands that can be told from their repetition.
 //! - What comes from the network is bounded in size and time. It is **not authenticated**: whoever
 //!   reaches the port can take part. Keep it to the group's own network.
+//!
+//! The library underneath logs much: a filter such as `info,openraft=warn` leaves what matters.
 
 mod apply;
 mod census;
@@ -132,6 +136,7 @@ mod member;
 mod net;
 mod parcel;
 mod roster;
+mod shelf;
 mod steward;
 mod types;
 

@@ -61,7 +61,7 @@ impl Log {
 
     /// The log of this node that is on disk.
     pub(crate) fn open(disk: &Arc<dyn Disk>, node: NodeId) -> Result<Self, Error> {
-        let (wal, window) = Wal::open(Arc::clone(disk), node)?;
+        let (wal, window) = Wal::open(disk, node)?;
         Self::durable(&**disk, wal, window)
     }
 
@@ -83,6 +83,29 @@ impl Log {
     pub(crate) fn past(&self) -> (Option<LogId>, bool) {
         let window = self.window();
         (window.purged(), window.vote.is_some())
+    }
+
+    /// The entries behind this one, in order.
+    pub(crate) fn behind(&self, index: Option<u64>) -> Vec<Entry> {
+        let start = index.map_or(0, |index| index + 1);
+        self.window().read(start, u64::MAX, usize::MAX)
+    }
+
+    /// Begins anew behind an entry that never was, which a snapshot holds: all before is gone.
+    pub(crate) async fn renew(&self, begin: LogId, vote: Vote) -> io::Result<()> {
+        if let Some(writer) = &self.writer {
+            let records = vec![
+                Record::Vote(vote),
+                Record::Purged(begin),
+                Record::Committed(begin),
+            ];
+            writer.write_and_wait(records).await?;
+        }
+        let mut window = self.window();
+        window.purge(begin);
+        window.vote = Some(vote);
+        window.committed = Some(begin);
+        Ok(())
     }
 
     /// Waits until all that was written is on disk.

@@ -19,6 +19,10 @@ pub struct Inspection {
     pub papers: Papers,
     /// The replicas that are connected to it and in step, as they say where they are.
     pub attached: BTreeSet<Address>,
+    /// Another number whenever a replica has left, however short it was there: copies that were begun
+    /// less replicas that are connected, by counters that start anew with the server and with
+    /// `CONFIG RESETSTAT`.
+    pub departed: i64,
     /// Whether it is still reading its dataset from disk.
     pub loading: bool,
     /// Redis's `replica-priority`: smaller is preferred, 0 never leads.

@@ -54,6 +54,22 @@ async fn a_replica_that_syncs_is_not_fit_and_then_equal() {
     );
 }
 
+/// However short it was there.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replica_that_left_is_counted() {
+    let (primary, replica) = (primary(), fresh());
+    let (first, second) = (instance(&primary), instance(&replica));
+    let alone = first.inspect().await.unwrap().departed;
+    for left in 1..3 {
+        second.follow(&address(&primary)).await.unwrap();
+        inspected(&second, "the link", |found| found.link() == Some(Link::Up)).await;
+        inspected(&first, "the replica", |found| !found.attached.is_empty()).await;
+        assert_eq!(first.inspect().await.unwrap().departed, alone + left - 1);
+        replica.command(&["REPLICAOF", "127.0.0.1", "1"]).unwrap();
+        inspected(&first, "the loss", |found| found.departed == alone + left).await;
+    }
+}
+
 #[tokio::test(flavor = "multi_thread")]
 async fn a_server_that_loads_answers_and_is_not_fit() {
     let mut server = start(Options {

@@ -1,5 +1,5 @@
-//! `cargo xtask soak`: the simulators, the worst scenes of the hive and the proxy under load, for as long
-//! as one likes.
+//! `cargo xtask soak`: the simulators, the worst scenes of hive and of a group by a Lease, and the proxy
+//! under load, for as long as one likes.
 
 use anyhow::{Context, Result};
 
@@ -28,10 +28,18 @@ pub(crate) struct Arguments {
     #[arg(long, value_name = "SECONDS", default_value_t = 600)]
     #[arg(value_parser = clap::value_parser!(u64).range(1..))]
     identity: u64,
+    /// In how many random orders all pods of a group by a Lease are started anew, with append-only
+    /// files and with snapshots.
+    #[arg(long, default_value_t = 20)]
+    orders: u64,
+    /// For how many seconds the Kubernetes API is away from such a group.
+    #[arg(long, value_name = "SECONDS", default_value_t = 60)]
+    #[arg(value_parser = clap::value_parser!(u64).range(10..))]
+    outage: u64,
 }
 
-/// Runs the simulators of each crate that has some, where a failure names its seed, what the hive's
-/// tests do a few times only, and the proxy's test of whose reply is whose.
+/// Runs the simulators of each crate that has some, where a failure names its seed, what the tests of
+/// hive and of the Lease's group do a few times only, and the proxy's test of whose reply is whose.
 pub(crate) fn run(arguments: &Arguments) -> Result<Summary> {
     let mut steps = Vec::new();
     let skipped = tempfile::NamedTempFile::new().context("cannot make a temporary file")?;
@@ -71,6 +79,23 @@ pub(crate) fn run(arguments: &Arguments) -> Result<Summary> {
         arguments.identity.to_string(),
     );
     let name = format!("proxy, reply identity for {} s", arguments.identity);
+    steps.push(step::run(&name, Kind::Tests, tests)?);
+    let mut tests = cargo("test --release --locked --package bellwether-lease --test lease");
+    tests.args([
+        "--",
+        "--nocapture",
+        "--test-threads=1",
+        "restarts::",
+        "without_the_api",
+        "failsafe::",
+    ]);
+    tests.env("BELLWETHER_SKIPPED", skipped.path());
+    tests.env("BELLWETHER_ORDERS", arguments.orders.to_string());
+    tests.env("BELLWETHER_OUTAGE", arguments.outage.to_string());
+    let name = format!(
+        "lease, {} orders of restarts, {} s without the API",
+        arguments.orders, arguments.outage
+    );
     steps.push(step::run(&name, Kind::Tests, tests)?);
     Ok(Summary {
         steps,

@@ -266,6 +266,7 @@ mod tests {
             keys: 1,
             papers: bellwether_replication::Papers::None,
             attached: std::collections::BTreeSet::new(),
+            departed: 0,
             loading: false,
             priority: 100,
             failing_over: false,

@@ -35,12 +35,21 @@ impl<M: StateMachine> Clone for Helm<M> {
 /// A leader is at most this many entries ahead of a node that it hands over to at once.
 const CLOSE: u64 = 64 * 1024;
 
+/// The end at which leadership is published. However the node ends, it does not lead any more.
+pub(super) struct News(pub(super) watch::Sender<Leadership>);
+
+impl Drop for News {
+    fn drop(&mut self) {
+        self.0.send_replace(Leadership::Vacant);
+    }
+}
+
 /// Publishes who leads, until the node ends.
 pub(super) async fn publish<M: StateMachine>(
     raft: Raft<M>,
     lease: Duration,
     mut handing_over: watch::Receiver<Option<u64>>,
-    news: watch::Sender<Leadership>,
+    news: News,
 ) {
     let mut metrics = raft.metrics();
     loop {
@@ -55,7 +64,7 @@ pub(super) async fn publish<M: StateMachine>(
         };
         // Sooner than a lease ends: who leads alone has nobody whose answers push it further.
         let again = Instant::now() + lease / 4;
-        news.send_if_modified(|known| {
+        news.0.send_if_modified(|known| {
             let changed = *known != leadership;
             *known = leadership;
             changed
@@ -66,7 +75,6 @@ pub(super) async fn publish<M: StateMachine>(
             () = sleep_until(again) => {}
         }
     }
-    news.send_replace(Leadership::Vacant);
 }
 
 /// What these metrics mean. A leader has its lease from a majority's answers, not from having been
@@ -187,16 +195,29 @@ fn unfit(metrics: &Metrics, to: NodeId, lease: Duration) -> Option<&'static str>
     if !membership.voter_ids().any(|voter| voter == to) {
         return Some("it is no voter");
     }
-    let heard = metrics
-        .heartbeat
-        .as_ref()
-        .and_then(|all| all.get(&to).copied());
-    let heard = heard.flatten().map(|at| at.elapsed());
-    if heard.is_none_or(|ago| ago > lease) {
+    if !has_answered(metrics, to, lease) {
         return Some("it does not answer");
     }
     let behind = (metrics.last_log_index.unwrap_or(0)).saturating_sub(matched(metrics, to));
     (behind > CLOSE).then_some("its log is behind")
+}
+
+/// Whether a node has answered this leader lately.
+pub(crate) fn has_answered(metrics: &Metrics, id: NodeId, within: Duration) -> bool {
+    let heard = metrics.heartbeat.as_ref();
+    let heard = heard.and_then(|all| all.get(&id).copied()).flatten();
+    id == metrics.id || heard.is_some_and(|at| at.elapsed() <= within)
+}
+
+/// The nodes that have answered this leader lately, itself included.
+pub(super) fn answering(metrics: &Metrics, within: Duration) -> Vec<NodeId> {
+    if metrics.state != ServerState::Leader {
+        return Vec::new();
+    }
+    let membership = metrics.membership_config.membership();
+    let ids = membership.nodes().map(|(id, _)| *id);
+    ids.filter(|id| has_answered(metrics, *id, within))
+        .collect()
 }
 
 /// The last entry that a follower is known to have.

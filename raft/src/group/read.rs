@@ -48,7 +48,7 @@ pub(super) async fn read<M: StateMachine, T>(
     }
     let machine = group.machine.read();
     let machine = machine.ok_or_else(|| Error::Ended("the state machine has panicked".into()))?;
-    Ok(look(&machine))
+    Ok(look(&machine.machine))
 }
 
 /// Whether this node may answer alone.

@@ -4,7 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
-    sync::{mpsc, watch},
+    sync::{Semaphore, mpsc, watch},
     task::JoinSet,
     time::sleep,
 };
@@ -15,7 +15,7 @@ use crate::{
     civics::Civics,
     group::{
         Group,
-        lead::{self, Helm},
+        lead::{self, Helm, News},
         propose,
     },
     home::Home,
@@ -42,7 +42,7 @@ impl<M: StateMachine> Group<M> {
         config.check()?;
         roster.check(&config)?;
         let (home, config) = open(config).await?;
-        Self::start_at(home, config, roster, machine).await
+        Self::start_at(home, config, roster, Shared::new(machine)).await
     }
 
     /// Starts a node with what it has.
@@ -50,7 +50,7 @@ impl<M: StateMachine> Group<M> {
         home: Home,
         config: Config,
         roster: Roster,
-        machine: M,
+        machine: Shared<M>,
     ) -> Result<Self, Error> {
         let library = config.library().validate();
         let mut library = library.map_err(|error| Error::Config(error.to_string()))?;
@@ -79,7 +79,6 @@ impl<M: StateMachine> Group<M> {
             dialler: dialler.clone(),
             within: config.peer_timeout,
         };
-        let machine = Shared::new(machine);
         let (since, since_snapshot) = watch::channel(0);
         let kept = (home.shelf.clone(), home.snapshot);
         let applier = Applier::new(machine.clone(), kept, since);
@@ -92,9 +91,11 @@ impl<M: StateMachine> Group<M> {
             identity,
             raft: raft.clone(),
             civics: Arc::clone(&civics),
-            shelf: home.shelf,
+            shelf: home.shelf.clone(),
             within: config.peer_timeout,
             max_message,
+            max_snapshot: config.max_snapshot,
+            receiving: Semaphore::new(1),
         });
         let (news, leadership) = watch::channel(Leadership::Vacant);
         let helm = Helm {
@@ -106,9 +107,9 @@ impl<M: StateMachine> Group<M> {
         };
         let steward = Steward {
             helm: helm.clone(),
-            civics,
+            civics: Arc::clone(&civics),
             dialler: dialler.clone(),
-            roster,
+            roster: roster.clone(),
             config: Arc::clone(&config),
         };
         let (proposals, queue) = mpsc::channel(QUEUE);
@@ -136,7 +137,7 @@ impl<M: StateMachine> Group<M> {
             raft.clone(),
             config.election_max,
             helm.handing_over.subscribe(),
-            news,
+            News(news),
         ));
         Ok(Self {
             config,
@@ -147,6 +148,9 @@ impl<M: StateMachine> Group<M> {
             helm,
             dialler,
             log,
+            roster,
+            shelf: home.shelf,
+            civics,
             disk,
             tasks,
         })

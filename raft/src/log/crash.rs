@@ -50,8 +50,12 @@ fn model(records: &[Record]) -> Contents {
     contents(&replay.finish().expect("nothing is missing").1)
 }
 
+fn disk(sim: &Sim) -> Arc<dyn Disk> {
+    Arc::new(sim.clone())
+}
+
 fn open(sim: &Sim) -> Result<(Wal, Window), Error> {
-    let (wal, window) = Wal::open(Arc::new(sim.clone()), NODE)?;
+    let (wal, window) = Wal::open(&disk(sim), NODE)?;
     Ok((wal.with_segments_of(SEGMENT), window))
 }
 
@@ -219,17 +223,19 @@ fn a_segment_that_is_missing_is_missed() {
     let (world, _) = several_segments();
     let names = world.sim.list().unwrap();
     world.sim.remove(&names[names.len() - 2]).unwrap();
+    let left = world.sim.list().unwrap();
     let said = open(&world.sim)
         .err()
         .expect("a part is missing")
         .to_string();
     assert!(said.contains("missing"), "{said}");
+    assert_eq!(world.sim.list().unwrap(), left, "nothing was removed");
 }
 
 #[test]
 fn another_nodes_segments_are_refused() {
     let (world, _) = several_segments();
-    let opened = Wal::open(Arc::new(world.sim), NodeId(8));
+    let opened = Wal::open(&disk(&world.sim), NodeId(8));
     let said = opened.err().expect("it is another's").to_string();
     assert!(said.contains("belongs to node 0000000000000007"), "{said}");
 }

@@ -81,7 +81,13 @@ const LOCK: &str = "lock";
 impl Directory {
     /// Opens a directory, which is made if it is not there. Nothing, if another process uses it.
     pub(crate) fn open(path: &Path) -> io::Result<Option<Arc<Self>>> {
-        fs::create_dir_all(path)?;
+        if !path.is_dir() {
+            fs::create_dir_all(path)?;
+            // Its name must be kept too.
+            if let Some(parent) = fs::canonicalize(path)?.parent() {
+                File::open(parent)?.sync_all()?;
+            }
+        }
         let lock =
             (OpenOptions::new().create(true).truncate(false).write(true)).open(path.join(LOCK))?;
         match lock.try_lock() {

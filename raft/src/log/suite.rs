@@ -16,7 +16,7 @@ use crate::{
         Log,
         disk::{Directory, Disk},
     },
-    parcel::Shelf,
+    shelf::Shelf,
     types::Types,
 };
 

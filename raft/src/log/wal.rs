@@ -57,40 +57,44 @@ impl Wal {
 
     /// Opens the log of this node. A frame that a crash has cut short is cut off; anything else that
     /// is wrong is named and left as it is.
-    pub(crate) fn open(disk: Arc<dyn Disk>, node: NodeId) -> Result<(Self, Window), Error> {
+    pub(crate) fn open(disk: &Arc<dyn Disk>, node: NodeId) -> Result<(Self, Window), Error> {
+        let (stale, run) = latest_run(&**disk)?;
         let mut found = Vec::new();
         let mut tail = None;
-        for number in latest_run(&*disk)? {
+        for number in run {
             let name = segment::name(number);
             if tail.is_some() {
                 // Only the last one may end badly.
                 return Err(data(
-                    &*disk,
+                    &**disk,
                     &name,
                     "follows a segment that is damaged".into(),
                 ));
             }
-            let bytes = disk::read_all(&*disk, &name).map_err(|e| storage(&*disk, &name, e))?;
+            let bytes = disk::read_all(&**disk, &name).map_err(|e| storage(&**disk, &name, e))?;
             let bytes = Bytes::from(bytes);
             let frames = segment::frames(&bytes);
             match frames.rest {
                 Rest::Nothing if !frames.bodies.is_empty() => {}
                 Rest::Damaged => {
                     let what = format!("damaged at byte {}", frames.end);
-                    return Err(data(&*disk, &name, what));
+                    return Err(data(&**disk, &name, what));
                 }
                 Rest::Torn | Rest::Nothing => tail = Some(bytes.len()),
             }
             found.push((number, frames));
         }
         // A segment whose first frame was never finished is none.
-        if let Some((number, _)) = found.pop_if(|(_, frames)| frames.bodies.is_empty()) {
+        let unbegun = found.pop_if(|(_, frames)| frames.bodies.is_empty());
+        let torn = tail.is_some() && unbegun.is_none();
+        let opened = Self::replay(Arc::clone(disk), node, found, torn)?;
+        // All is well with what is left, so what is not needed can go.
+        for number in stale.into_iter().chain(unbegun.map(|(number, _)| number)) {
             let name = segment::name(number);
-            tracing::warn!(segment = name, "was never begun, and is removed");
-            disk.remove(&name).map_err(|e| storage(&*disk, &name, e))?;
-            tail = None;
+            tracing::info!(segment = name, "is not needed, and is removed");
+            disk.remove(&name).map_err(|e| storage(&**disk, &name, e))?;
         }
-        Self::replay(disk, node, found, tail.is_some())
+        Ok(opened)
     }
 
     fn replay(
@@ -259,24 +263,20 @@ fn end_of(record: &Record) -> u64 {
     }
 }
 
-/// The numbers of the segments up to the last one, as far back as none is missing. Older ones were
-/// removed, and a crash has brought their names back.
-fn latest_run(disk: &dyn Disk) -> Result<Vec<u64>, Error> {
+/// The numbers of the segments up to the last one, as far back as none is missing, behind those of
+/// older ones: they were removed, and a crash has brought their names back.
+fn latest_run(disk: &dyn Disk) -> Result<(Vec<u64>, Vec<u64>), Error> {
     let names = disk.list().map_err(|e| storage(disk, "", e))?;
     let mut numbers: Vec<u64> = names.iter().filter_map(|n| segment::number(n)).collect();
     numbers.sort_unstable();
     let gap = numbers.windows(2).rposition(|pair| pair[0] + 1 != pair[1]);
     let run = numbers.split_off(gap.map_or(0, |at| at + 1));
-    for number in numbers {
-        let name = segment::name(number);
-        disk.remove(&name).map_err(|e| storage(disk, &name, e))?;
-    }
-    Ok(run)
+    Ok((numbers, run))
 }
 
 /// Whether there is no log, or one in which nothing was ever written.
 pub(crate) fn is_unused(disk: &dyn Disk) -> Result<bool, Error> {
-    match latest_run(disk)?.as_slice() {
+    match latest_run(disk)?.1.as_slice() {
         [] => Ok(true),
         [0] => {
             let name = segment::name(0);

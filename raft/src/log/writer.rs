@@ -11,6 +11,7 @@ use openraft::storage::IOFlushed;
 use tokio::sync::oneshot;
 
 use crate::{
+    codec,
     log::{record::Record, wal::Wal},
     types::Types,
 };
@@ -18,8 +19,9 @@ use crate::{
 /// What nobody waits for is on disk after this time at the latest; sooner if anything else is.
 const LAZY: Duration = Duration::from_millis(50);
 
-/// So many records are written at once at most.
-const MAX_RECORDS: usize = 16 * 1024;
+/// As much is gathered before it is written, and as much is written and synced at once, if it is
+/// not a single record that is longer.
+const AT_ONCE: usize = 8 * 1024 * 1024;
 
 /// Who waits until records are on disk.
 pub(crate) enum Waiter {
@@ -83,7 +85,7 @@ fn run(mut wal: Wal, queue: &Receiver<Job>) {
             records, waiters, ..
         } = std::mem::take(&mut batch);
         if failed.is_none()
-            && let Err(error) = wal.commit(&records)
+            && let Err(error) = parts(&records).try_for_each(|part| wal.commit(part))
         {
             tracing::error!(%error, "the log cannot be written, and is given up");
             // What is on disk now is not known; writing more could make it look whole.
@@ -95,9 +97,34 @@ fn run(mut wal: Wal, queue: &Receiver<Job>) {
     }
 }
 
+/// Cuts what a frame could not hold: the library hands over any number of entries of any size.
+fn parts(records: &[Record]) -> impl Iterator<Item = &[Record]> {
+    let mut rest = records;
+    std::iter::from_fn(move || {
+        let mut bytes = 0;
+        let fits = rest.iter().take_while(|record| {
+            bytes += size(record);
+            bytes <= AT_ONCE
+        });
+        let count = fits.count().max(1).min(rest.len());
+        let (part, behind) = rest.split_at(count);
+        rest = behind;
+        (!part.is_empty()).then_some(part)
+    })
+}
+
+/// About how many bytes a record takes.
+fn size(record: &Record) -> usize {
+    match record {
+        Record::Entry(entry) => codec::size(entry),
+        _ => 32,
+    }
+}
+
 #[derive(Default)]
 struct Batch {
     records: Vec<Record>,
+    bytes: usize,
     waiters: Vec<Waiter>,
     /// When what nobody waits for is due.
     due: Option<Instant>,
@@ -117,18 +144,19 @@ impl Batch {
                 Err(RecvTimeoutError::Timeout) => return true,
                 Err(RecvTimeoutError::Disconnected) => return !self.records.is_empty(),
             }
-            while self.records.len() < MAX_RECORDS
+            while self.bytes < AT_ONCE
                 && let Ok(job) = queue.try_recv()
             {
                 self.take(job);
             }
-            if !self.waiters.is_empty() || self.records.len() >= MAX_RECORDS {
+            if !self.waiters.is_empty() || self.bytes >= AT_ONCE {
                 return true;
             }
         }
     }
 
     fn take(&mut self, job: Job) {
+        self.bytes += job.records.iter().map(size).sum::<usize>();
         self.records.extend(job.records);
         match job.waiter {
             Waiter::Nobody => {
@@ -143,8 +171,14 @@ impl Batch {
 mod tests {
     use std::sync::Arc;
 
+    use openraft::EntryPayload;
+
     use super::*;
-    use crate::{NodeId, log::disk::sim::Sim, types::vote};
+    use crate::{
+        Commands, NodeId,
+        log::disk::{Disk, sim::Sim},
+        types::{Entry, log_id, vote},
+    };
 
     fn writer(sim: &Sim) -> Writer {
         let wal = Wal::create(Arc::new(sim.clone()), NodeId(1)).unwrap();
@@ -156,7 +190,8 @@ mod tests {
     }
 
     fn kept_vote(sim: &Sim) -> Option<u64> {
-        let (_, window) = Wal::open(Arc::new(sim.clone()), NodeId(1)).unwrap();
+        let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+        let (_, window) = Wal::open(&disk, NodeId(1)).unwrap();
         window.vote.map(|vote| vote.leader_id.term)
     }
 
@@ -193,6 +228,23 @@ mod tests {
         }
         let syncs = sim.syncs() - before;
         assert!(syncs < 1000, "{syncs} syncs");
+    }
+
+    #[test]
+    fn what_is_too_much_for_one_write_is_cut() {
+        let entry = |index, bytes| {
+            let commands = Commands::gather(&[vec![0; bytes].into()]);
+            Record::Entry(Entry {
+                log_id: log_id(1, index),
+                payload: EntryPayload::Normal(commands),
+            })
+        };
+        let third = AT_ONCE / 3;
+        let sizes = [third, third, third, AT_ONCE + 1, 1, 1];
+        let records: Vec<_> = (0..).zip(sizes).map(|(n, bytes)| entry(n, bytes)).collect();
+        let counts: Vec<_> = parts(&records).map(<[Record]>::len).collect();
+        assert_eq!(counts, [2, 1, 1, 2]);
+        assert_eq!(parts(&[]).count(), 0);
     }
 
     #[tokio::test]

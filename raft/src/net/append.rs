@@ -16,7 +16,7 @@ use tokio::{
 
 use crate::{
     codec::Reader,
-    net::{Fault, dial::Connection, frame, hello::Purpose, link::Link, messages},
+    net::{Fault, dial::Connection, frame, link::Link, messages},
     types::Types,
 };
 
@@ -125,9 +125,8 @@ where
             let Some(first) = self.request().await else {
                 return Ok(None);
             };
-            let dialled = self.link.dialler();
-            let connection = dialled.dial(Purpose::Append, self.link.id, &self.link.member);
-            self.link.line = Some(Line::new(connection.await?));
+            let connection = self.link.dial_line().await?;
+            self.link.line = Some(Line::new(connection));
             self.make(&first);
         }
         loop {

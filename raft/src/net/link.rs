@@ -14,6 +14,7 @@ use openraft::{
         TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
     },
 };
+use tokio::task::JoinHandle;
 
 use crate::{
     Member, NodeId,
@@ -23,7 +24,7 @@ use crate::{
         Fault,
         append::{Line, stream},
         call,
-        dial::Dialler,
+        dial::{Connection, Dialler},
         hello::Purpose,
         messages::{self, Question},
         snapshot,
@@ -51,6 +52,7 @@ impl RaftNetworkFactory<Types> for Links {
             id: target,
             member: node.clone(),
             line: None,
+            dialling: None,
         }
     }
 }
@@ -63,9 +65,23 @@ pub(crate) struct Link {
     pub(crate) member: Member,
     /// The connection for entries or heartbeats, while there is one.
     pub(crate) line: Option<Line>,
+    /// One that is being made.
+    dialling: Option<JoinHandle<Result<Connection, Fault>>>,
 }
 
 impl Link {
+    /// A new connection for entries or heartbeats. Dropping the future does not give it up: the
+    /// library leaves a heartbeat for less than dialling may take, and the next one goes on waiting.
+    pub(crate) async fn dial_line(&mut self) -> Result<Connection, Fault> {
+        let dialling = self.dialling.get_or_insert_with(|| {
+            let (dialler, id, member) = (self.links.dialler.clone(), self.id, self.member.clone());
+            tokio::spawn(async move { dialler.dial(Purpose::Append, id, &member).await })
+        });
+        let dialled = dialling.await;
+        self.dialling = None;
+        dialled.unwrap_or(Err(Fault::Closed))
+    }
+
     pub(crate) fn dialler(&self) -> &Dialler {
         &self.links.dialler
     }

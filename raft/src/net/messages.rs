@@ -208,3 +208,121 @@ pub(crate) fn header(mut from: Reader) -> Result<Header, Malformed> {
     from.end()?;
     Ok(header)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::{BTreeMap, BTreeSet};
+
+    use bytes::Bytes;
+    use openraft::EntryPayload;
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::{
+        Commands, Member, NodeId,
+        types::{Entry, Membership, StoredMembership, log_id, vote},
+    };
+
+    fn written(put: impl FnOnce(&mut BytesMut)) -> Reader {
+        let mut bytes = BytesMut::new();
+        put(&mut bytes);
+        Reader(bytes.freeze())
+    }
+
+    fn membership() -> Membership {
+        let voters = vec![BTreeSet::from([NodeId(1)]), BTreeSet::from([NodeId(2)])];
+        let member = |n| (NodeId(n), Member::new(format!("node-{n}"), "host", 7000));
+        Membership::new(voters, BTreeMap::from([1, 2, 3].map(member))).expect("all are known")
+    }
+
+    fn request() -> AppendEntriesRequest<Types> {
+        let payloads = [
+            EntryPayload::Blank,
+            EntryPayload::Normal(Commands::gather(&[Bytes::from("SET a 1"), Bytes::new()])),
+            EntryPayload::Membership(membership()),
+        ];
+        let entry = |(n, payload)| Entry {
+            log_id: log_id(3, n),
+            payload,
+        };
+        AppendEntriesRequest {
+            vote: vote(3, NodeId(1), true),
+            prev_log_id: Some(log_id(2, 4)),
+            entries: (5..).zip(payloads).map(entry).collect(),
+            leader_commit: None,
+        }
+    }
+
+    #[test]
+    fn entries_arrive_as_they_were_sent_and_not_cut_short() {
+        let sent = request();
+        let bytes = written(|to| put_append(to, &sent)).0;
+        let got = append(Reader(bytes.clone())).expect("it is whole");
+        assert_eq!((got.vote, got.prev_log_id), (sent.vote, sent.prev_log_id));
+        assert_eq!(got.entries, sent.entries);
+        assert_eq!(got.leader_commit, sent.leader_commit);
+        for length in 0..bytes.len() {
+            let cut = append(Reader(bytes.slice(..length)));
+            assert!(cut.is_err(), "{length} bytes of {}", bytes.len());
+        }
+    }
+
+    #[test]
+    fn answers_arrive_as_they_were_given() {
+        for answer in [
+            Ok(None),
+            Ok(Some(log_id(1, 2))),
+            Err(StreamAppendError::Conflict(log_id(3, 4))),
+            Err(StreamAppendError::HigherVote(vote(5, NodeId(6), false))),
+        ] {
+            let read = appended(written(|to| put_appended(to, &answer)));
+            assert_eq!(read.expect("it is whole"), answer);
+        }
+        let given = VoteResponse::new(vote(5, NodeId(6), false), Some(log_id(1, 2)), true);
+        let read = vote_response(written(|to| put_vote_response(to, &given)));
+        assert_eq!(read.expect("it is whole"), given);
+        for answer in [
+            Ok(()),
+            Err(TransferLeaderError::VoteChanged {
+                expected: vote(1, NodeId(1), true),
+                actual: vote(2, NodeId(2), false),
+            }),
+            Err(TransferLeaderError::LogNotFlushed {
+                expected: Some(log_id(1, 2)),
+                actual: None,
+            }),
+        ] {
+            let read = transferred(written(|to| put_transferred(to, &answer)));
+            assert_eq!(read.expect("it is whole"), answer);
+        }
+        let header_sent = Header {
+            vote: vote(1, NodeId(2), true),
+            meta: SnapshotMeta {
+                last_log_id: Some(log_id(3, 4)),
+                last_membership: StoredMembership::new(Some(log_id(1, 2)), membership()),
+            },
+            length: 5,
+        };
+        let read = header(written(|to| put_header(to, &header_sent)));
+        assert_eq!(read.expect("it is whole"), header_sent);
+    }
+
+    proptest! {
+        #[test]
+        fn any_bytes_are_read_or_refused(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
+            let from = || Reader(Bytes::from(bytes.clone()));
+            // Each must return, and take no more room than what came.
+            let _ = (append(from()), appended(from()), question(from()));
+            let _ = (vote_response(from()), transferred(from()), read_index(from()));
+            let _ = header(from());
+        }
+
+        #[test]
+        fn a_bit_that_is_wrong_is_no_panic(at in 0_usize..200, bit in 0_u8..8) {
+            let mut bytes = written(|to| put_append(to, &request())).0.to_vec();
+            let at = at % bytes.len();
+            bytes[at] ^= 1 << bit;
+            let _ = append(Reader(Bytes::from(bytes)));
+        }
+    }
+}

@@ -27,7 +27,7 @@ use crate::{
         messages::{self, Question},
         snapshot,
     },
-    parcel::Shelf,
+    shelf::Shelf,
     types::Types,
 };
 
@@ -48,6 +48,9 @@ pub(crate) struct Host<M: StateMachine> {
     /// How long a connection may stand still in the middle of something.
     pub(crate) within: Duration,
     pub(crate) max_message: usize,
+    pub(crate) max_snapshot: u64,
+    /// Held while a snapshot is received: one leader sends one.
+    pub(crate) receiving: Semaphore,
 }
 
 /// Accepts connections and serves them. Never ends; dropping it closes all.
@@ -82,7 +85,8 @@ pub(crate) async fn serve<M: StateMachine>(listener: TcpListener, host: Arc<Host
 /// That a connection ends is no news; that it was refused is.
 fn note(fault: &Fault, from: SocketAddr) {
     match fault {
-        Fault::Io(_) | Fault::Closed | Fault::Slow(_) => {
+        // Who was another node a moment ago is asked for by those who do not know yet.
+        Fault::Io(_) | Fault::Closed | Fault::Slow(_) | Fault::Refused(Refusal::Node(_)) => {
             tracing::debug!(%from, %fault, "connection ended");
         }
         Fault::Oversize(_) | Fault::Malformed(_) | Fault::Refused(_) => {
@@ -244,7 +248,11 @@ impl<M: StateMachine> Host<M> {
 
     /// Takes a snapshot.
     async fn snapshot(&self, mut connection: Connection) -> Result<(), Fault> {
-        let (vote, snapshot) = snapshot::receive(&mut connection, &self.shelf, self.within).await?;
+        let Ok(_permit) = self.receiving.try_acquire() else {
+            return Err(Fault::Refused(Refusal::Busy));
+        };
+        let bounds = (self.max_snapshot, self.within);
+        let (vote, snapshot) = snapshot::receive(&mut connection, &self.shelf, bounds).await?;
         tracing::info!(bytes = snapshot.snapshot.len(), "a snapshot was received");
         let mut install = Box::pin(self.raft.install_full_snapshot(vote, snapshot));
         loop {

@@ -21,7 +21,8 @@ use crate::{
         link::Link,
         messages::{self, Header},
     },
-    parcel::{PIECE, Parcel, Shelf},
+    parcel::{PIECE, Parcel},
+    shelf::Shelf,
     types::Vote,
 };
 
@@ -90,9 +91,14 @@ fn pieces(parcel: Parcel) -> mpsc::Receiver<io::Result<Bytes>> {
 pub(crate) async fn receive(
     connection: &mut Connection,
     shelf: &Shelf,
-    within: Duration,
+    (max, within): (u64, Duration),
 ) -> Result<(Vote, Snapshot), Fault> {
     let header = messages::header(Reader(next(connection, within).await?))?;
+    if header.length > max {
+        return Err(Fault::Oversize(
+            usize::try_from(header.length).unwrap_or(usize::MAX),
+        ));
+    }
     let (pieces, mut taken) = mpsc::channel::<Bytes>(2);
     let (shelf, meta) = (shelf.clone(), header.meta.clone());
     let packed = tokio::spawn(blocking(move || {

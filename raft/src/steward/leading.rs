@@ -1,18 +1,18 @@
 //! While this node leads: the membership, one change at a time.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    time::Duration,
-};
+use std::collections::{BTreeMap, BTreeSet};
 
-use openraft::{ChangeMembers, Instant as _, Precondition, ServerState};
+use openraft::{ChangeMembers, Precondition, ServerState};
 use tokio::time::{Instant, sleep, timeout};
 
 use crate::{
     Member, NodeId, StateMachine,
     census::{Census, Change, Citizen, View},
     founding::Inquiry,
-    group::{Metrics, lead::matched},
+    group::{
+        Metrics,
+        lead::{has_answered, matched},
+    },
     steward::Steward,
 };
 
@@ -26,6 +26,9 @@ impl<M: StateMachine> Steward<M> {
         loop {
             sleep(pause).await;
             let metrics = self.helm.metrics();
+            if metrics.running_state.is_err() {
+                return;
+            }
             if metrics.state != ServerState::Leader {
                 census.rest();
                 continue;
@@ -50,7 +53,7 @@ impl<M: StateMachine> Steward<M> {
                 let citizen = Citizen {
                     member: member.clone(),
                     votes: voters.contains(id),
-                    alive: *id == metrics.id || is_alive(metrics, *id, self.config.election_max),
+                    alive: has_answered(metrics, *id, self.config.election_max),
                     behind: behind(metrics, *id),
                 };
                 (*id, citizen)
@@ -131,13 +134,6 @@ impl<M: StateMachine> Steward<M> {
             Err(_) => tracing::warn!(?change, "it is not known whether the membership changed"),
         }
     }
-}
-
-/// Whether a node has answered lately.
-fn is_alive(metrics: &Metrics, id: NodeId, within: Duration) -> bool {
-    let heard = metrics.heartbeat.as_ref();
-    let heard = heard.and_then(|all| all.get(&id).copied()).flatten();
-    heard.is_some_and(|at| at.elapsed() <= within)
 }
 
 /// How many entries a node lacks; nothing, if it is not known to have any.

@@ -83,13 +83,17 @@ impl Flock {
 
     /// A node that stands for election only after so long that a test is over before: who leads then
     /// was elected first, or was handed leadership.
-    pub(crate) async fn start_patient(&mut self, n: usize) {
+    pub(crate) fn patient(&self, n: usize) -> Config {
         let mut config = self.config(n);
         config.election_min = PATIENCE;
         config.election_max = PATIENCE + Duration::from_secs(5);
         config.proposal_timeout = LONG;
         config.peer_timeout = LONG;
-        self.start_as(n, config).await;
+        config
+    }
+
+    pub(crate) async fn start_patient(&mut self, n: usize) {
+        self.start_as(n, self.patient(n)).await;
     }
 
     pub(crate) async fn start(&mut self, n: usize) {

@@ -1,8 +1,11 @@
 //! A group comes to be, serves, and loses its leader.
 
-use std::{collections::BTreeSet, time::Instant};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
-use bellwether_raft::{Consistency, Error, Group};
+use bellwether_raft::{Consistency, Error, Group, Leadership};
 
 use crate::{
     counter::{add, sum},
@@ -61,8 +64,11 @@ async fn when_the_leader_dies_the_others_go_on_with_all_that_was_acknowledged() 
     let mut flock = Flock::running(3).await;
     assert_eq!(flock.add(1).await, Some(1));
     let leader = flock.leader().await;
+    let leadership = flock.nodes[&leader].leadership();
     drop(flock.nodes.remove(&leader));
     assert_eq!(flock.add(2).await, Some(3));
+    // Who acted by its leadership is told, whatever its lease says.
+    assert_eq!(*leadership.borrow(), Leadership::Vacant);
     for n in flock.nodes.keys() {
         assert_eq!(flock.state(*n).await.seen, [1, 2]);
     }
@@ -78,7 +84,9 @@ async fn a_leader_that_ends_cleanly_hands_over() {
     let leader = flock.leader().await;
     let began = Instant::now();
     let node = flock.nodes.remove(&leader).expect("it leads");
+    let leadership = node.leadership();
     node.shutdown().await;
+    assert_eq!(*leadership.borrow(), Leadership::Vacant);
     assert_eq!(flock.add(2).await, Some(3));
     // Without it the others would have waited for longer.
     assert!(began.elapsed() < PATIENCE, "{:?}", began.elapsed());
@@ -111,6 +119,38 @@ async fn without_a_majority_nothing_new_is_taken_and_local_reads_go_on() {
             .unwrap(),
         1
     );
+}
+
+#[tokio::test]
+async fn what_was_taken_before_the_majority_was_lost_ends_as_unknown() {
+    let timeout = Duration::from_secs(3);
+    until("a proposal is taken within the lease", async || {
+        let mut flock = Flock::new(3);
+        for n in 0..3 {
+            let mut config = flock.config(n);
+            (config.election_min, config.election_max) = (timeout / 2, timeout);
+            config.proposal_timeout = timeout;
+            config.peer_timeout = timeout;
+            flock.start_as(n, config).await;
+        }
+        assert_eq!(flock.add(1).await, Some(1));
+        let leader = flock.leader().await;
+        flock.nodes.retain(|n, _| *n == leader);
+        let node = &flock.nodes[&leader];
+        let began = Instant::now();
+        match node.propose(add(9)).await {
+            Err(Error::Unknown) => assert!(began.elapsed() >= timeout),
+            // A machine that is so busy has to try again.
+            Err(Error::NoQuorum | Error::NotLeader { .. }) => return None,
+            other => panic!("{other:?}"),
+        }
+        let refused = node.propose(add(9)).await;
+        assert!(matches!(refused, Err(Error::NoQuorum)), "{refused:?}");
+        let seen = node.read(Consistency::Local, |counter| counter.sum).await;
+        assert_eq!(seen.expect("it is local"), 1);
+        Some(())
+    })
+    .await;
 }
 
 #[tokio::test]

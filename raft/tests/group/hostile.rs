@@ -11,7 +11,7 @@ use tokio::{
 
 use crate::{
     counter::Counter,
-    flock::{Flock, LONG},
+    flock::{Flock, LONG, until},
 };
 
 /// A hello of version 1: purpose, group, from, to, charter.
@@ -109,4 +109,61 @@ async fn groups_of_other_names_do_not_mix() {
     assert_eq!(flock.add(1).await, Some(1));
     assert_eq!(stranger.status().term, 0);
     assert_eq!(*stranger.leadership().borrow(), Leadership::Vacant);
+}
+
+/// The founding of the group that a node belongs to, as it tells anybody who asks.
+async fn charter(node: &Group<Counter>) -> [u8; 16] {
+    let ask = [&hello(4, "flock", 0)[..], b"\x00\x00\x00\x01\x01"].concat();
+    let answer = say(node, &ask).await;
+    // The welcome, the length, the id, and the name behind its length.
+    let name = usize::from(answer[16 + 4 + 8 + 3]);
+    let begin = 16 + 4 + 8 + 4 + name;
+    answer[begin..begin + 16]
+        .try_into()
+        .expect("it is that long")
+}
+
+#[tokio::test]
+async fn a_snapshot_that_breaks_off_or_is_harmed_leaves_nothing_behind() {
+    let mut flock = Flock::new(1);
+    flock.disk = Some(tempfile::tempdir().expect("there is room"));
+    let mut config = flock.config(0);
+    config.peer_timeout = config.election_max;
+    config.max_snapshot = 1000;
+    flock.start_as(0, config).await;
+    assert_eq!(flock.add(1).await, Some(1));
+    let node = &flock.nodes[&0];
+    let mut greeting = hello(3, "flock", node.id().0);
+    let charter_at = greeting.len() - 16;
+    greeting[charter_at..].copy_from_slice(&charter(node).await);
+
+    // Vote, an empty description, the length.
+    let header = |length: u64| {
+        let mut body = [&[0; 17 + 1 + 1 + 2 + 2][..], &length.to_be_bytes()].concat();
+        body.splice(..0, 31_u32.to_be_bytes());
+        body
+    };
+    let piece = [&5_u32.to_be_bytes()[..], b"state"].concat();
+    let harmed = [&4_u32.to_be_bytes()[..], b"!sum"].concat();
+    for rest in [
+        header(1001),
+        header(10),
+        [header(10), piece.clone()].concat(),
+        [header(5), piece.clone(), harmed].concat(),
+        [header(4), piece.clone()].concat(),
+        [header(5), 0_u32.to_be_bytes().to_vec()].concat(),
+    ] {
+        let answer = say(node, &[greeting.clone(), rest].concat()).await;
+        assert_eq!(code(&answer), 0, "the greeting is welcome");
+        assert_eq!(answer.len(), 16, "nothing after the welcome");
+    }
+    let directory = flock.disk.as_ref().expect("it has one").path();
+    until("no draft is left", async || {
+        let files = std::fs::read_dir(directory.join("node-0")).expect("it is there");
+        let names = files.map(|file| file.expect("it is there").file_name());
+        let drafts = names.filter(|name| name.to_string_lossy().contains("snapshot"));
+        (drafts.count() == 0).then_some(())
+    })
+    .await;
+    assert_eq!(flock.add(2).await, Some(3));
 }

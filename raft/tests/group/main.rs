@@ -2,7 +2,9 @@
 
 mod counter;
 mod durable;
+mod far;
 mod flock;
+mod forced;
 mod forming;
 mod hostile;
 mod members;

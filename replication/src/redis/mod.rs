@@ -199,6 +199,7 @@ impl Instance for Redis {
             info("replication"),
             info("persistence"),
             info("keyspace"),
+            info("stats"),
             Command::new("CONFIG").arg("GET").arg("replica-priority"),
             Command::new("CONFIG").arg("GET").arg("min-replicas-*"),
             Form::Function.read(),

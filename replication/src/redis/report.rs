@@ -15,7 +15,7 @@ const OLDEST: (u32, u32) = (6, 2);
 /// Redis's default, for a user who may not read the configuration.
 const DEFAULT_PRIORITY: u32 = 100;
 
-/// Reads the sections server, replication, persistence and keyspace of INFO, and the reply to
+/// Reads the sections server, replication, persistence, keyspace and stats of INFO, and the reply to
 /// `CONFIG GET replica-priority`. Says nothing of the passport, nor of what is demanded of replicas.
 pub(super) fn inspection(info: &str, priority: &Value) -> Result<Inspection, String> {
     let fields: HashMap<&str, &str> = info
@@ -42,6 +42,7 @@ pub(super) fn inspection(info: &str, priority: &Value) -> Result<Inspection, Str
         loading: field("loading")? != "0" || fields.get("async_loading").is_some_and(|v| *v != "0"),
         papers: Papers::Unknown,
         attached: attached(&fields),
+        departed: departed(&fields)?,
         priority: configured(priority)
             .and_then(|text| text.parse().ok())
             .unwrap_or(DEFAULT_PRIORITY),
@@ -153,6 +154,14 @@ fn attached(fields: &HashMap<&str, &str>) -> BTreeSet<Address> {
     fields.iter().filter_map(replica).collect()
 }
 
+/// Every copy that is begun connects a replica in the same moment.
+fn departed(fields: &HashMap<&str, &str>) -> Result<i64, String> {
+    let count = |name: &str| fields.get(name).map_or(Ok(0), |text| number(text));
+    let begun = count("sync_full")? + count("sync_partial_ok")?;
+    let known = |count: u64| i64::try_from(count).unwrap_or(i64::MAX);
+    Ok(known(begun) - known(count("connected_slaves")?))
+}
+
 /// What ROLE says.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum RoleReply {
@@ -199,13 +208,14 @@ mod tests {
     fn replicas_in_step_are_counted() {
         let primary = REPLICA.replace("role:slave", "role:master").replace(
             "master_replid:",
-            "connected_slaves:2\r\n\
+            "sync_full:3\r\nsync_partial_ok:4\r\nconnected_slaves:2\r\n\
              slave0:ip=10.0.0.1,port=6379,state=online,offset=14,lag=1\r\n\
              slave1:ip=::1,port=6380,state=wait_bgsave,offset=0,lag=0\r\nmaster_replid:",
         );
         let found = inspection(&primary, &Value::Null).unwrap();
         let online = Address::new("10.0.0.1", 6379);
         assert_eq!(found.attached, BTreeSet::from([online]));
+        assert_eq!(found.departed, 5);
     }
 
     #[test]

@@ -290,6 +290,7 @@ mod tests {
             keys: 7,
             papers: Papers::None,
             attached: BTreeSet::new(),
+            departed: 0,
             loading: false,
             priority: 100,
             failing_over: false,

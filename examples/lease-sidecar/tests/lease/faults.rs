@@ -1,6 +1,7 @@
 //! Parts of the group die, hang, and lose the API.
 
 use std::{
+    sync::atomic::{AtomicBool, Ordering},
     thread,
     time::{Duration, Instant},
 };
@@ -82,6 +83,41 @@ fn a_terminated_agent_hands_over_without_loss() -> Result<()> {
         judge(&record, &scene.pods[next].redis, since)?;
         let kept = record.compare(&mut scene.pods[next].redis.connect()?)?;
         ensure!(kept.missing.is_empty(), "missing: {:?}", kept.missing);
+        Ok(())
+    })
+}
+
+/// Whoever asks `/primary`, as a balancer does, is not sent to a server that is fenced already.
+#[test]
+fn during_a_hand_over_only_a_primary_is_called_one() -> Result<()> {
+    play(&Setting::default(), |scene| {
+        for _ in 0..3 {
+            let old = &scene.pods[scene.settled()?];
+            ensure!(old.get("/primary")?.0 == 200, "it leads");
+            let ended = AtomicBool::new(false);
+            let watch = || -> Result<u64> {
+                let mut answers = 0;
+                while !ended.load(Ordering::Relaxed) {
+                    let before = old.redis.role()?.is_primary();
+                    let (status, _) = old.get("/primary")?;
+                    let after = old.redis.role()?.is_primary();
+                    ensure!(
+                        before || after || status != 200,
+                        "called primary, and fenced"
+                    );
+                    answers += 1;
+                }
+                Ok(answers)
+            };
+            let answers = thread::scope(|scope| {
+                let watching = scope.spawn(watch);
+                let (status, said) = old.ask("POST", "/switchover")?;
+                ended.store(true, Ordering::Relaxed);
+                ensure!(status == 200, "{status}: {said}");
+                watching.join().expect("the watch does not panic")
+            })?;
+            ensure!(answers > 0, "it was asked");
+        }
         Ok(())
     })
 }
@@ -274,7 +310,7 @@ const AWAY: u64 = 10;
 
 #[test]
 fn without_the_api_writes_stop_at_the_deadline_and_come_back() -> Result<()> {
-    let given = from_environment("BELLWETHER_API_AWAY")?;
+    let given = from_environment("BELLWETHER_OUTAGE")?;
     let away = Duration::from_secs(given.unwrap_or(AWAY));
     play(&Setting::default(), |scene| {
         let primary = scene.settled()?;

@@ -10,5 +10,6 @@ mod pauses;
 mod permissions;
 mod readiness;
 mod replicas;
+mod restarts;
 mod scene;
 mod telling;

@@ -30,6 +30,8 @@ pub(super) struct Spell {
     pub(super) passport: Option<Passport>,
     /// The replicas that had all, by what they are called, when the passport was written.
     pub(super) company: BTreeSet<String>,
+    /// What the own server last said of replicas that left, before the passport was written.
+    pub(super) departed: Option<i64>,
     /// The servers whose last writes are waited for: they were told to be replicas.
     fenced: BTreeSet<String>,
     /// How often that may be tried again.
@@ -64,6 +66,7 @@ impl Spell {
             stage: Stage::Looking { since: now },
             passport: None,
             company: BTreeSet::new(),
+            departed: None,
             fenced: BTreeSet::new(),
             retries: FENCE_RETRIES,
             cause: Cause::First,
@@ -308,9 +311,11 @@ impl Core {
     pub(super) fn order_promotion(&mut self) {
         let blank = self.own.latest().is_none_or(|own| self.is_blank(own));
         let passport = self.next_passport(blank);
+        let departed = self.own.latest().map(|own| own.departed);
         if let Phase::Leading(spell) = &mut self.phase {
             spell.passport = Some(passport.clone());
             spell.company.clear();
+            spell.departed = departed;
         }
         self.give_order(Order::Promote(passport));
     }

@@ -55,6 +55,7 @@ impl Core {
             return;
         };
         let lost = spell.company.difference(&company).next().cloned();
+        let unseen = spell.departed.is_some_and(|before| before != own.departed);
         let (passport, why) = if rival >= Some(passport.issue()) {
             let term = self.highest_seen.next();
             let passport = Passport {
@@ -65,6 +66,9 @@ impl Core {
             (passport, "another dataset has one as late".to_owned())
         } else if let Some(lost) = lost {
             (marked(&passport), format!("the replica {lost} was lost"))
+        } else if unseen {
+            // It has this passport if it was there only between two looks, too.
+            (marked(&passport), "a replica has left".to_owned())
         } else if passport.blank && own.has_data() {
             let blank = false;
             let passport = Passport {
@@ -76,6 +80,7 @@ impl Core {
             (passport, "the dataset has another one, or none".to_owned())
         } else {
             spell.company = company;
+            spell.departed = Some(own.departed);
             return;
         };
         if self.may_order() && !self.flawed(Flaw::StampsOnce) {
@@ -83,6 +88,7 @@ impl Core {
             if let Phase::Leading(spell) = &mut self.phase {
                 spell.passport = Some(passport.clone());
                 spell.company = company;
+                spell.departed = Some(own.departed);
             }
             self.give_order(Order::Stamp(passport));
         }

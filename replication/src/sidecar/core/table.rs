@@ -182,6 +182,7 @@ fn at(role: Role, offset: u64) -> Inspection {
         keys: offset,
         papers: Papers::None,
         attached: BTreeSet::new(),
+        departed: 0,
         loading: false,
         priority: 100,
         failing_over: false,

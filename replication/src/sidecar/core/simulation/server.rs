@@ -160,6 +160,7 @@ impl Server {
                 self.data.papers()
             },
             attached,
+            departed: 0,
             loading: self.loading,
             priority: self.priority,
             failing_over: false,

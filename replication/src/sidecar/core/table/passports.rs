@@ -194,6 +194,16 @@ fn a_passport_is_renewed_when_a_replica_is_lost_and_when_users_removed_it() {
         ..primary(5)
     };
     assert_eq!(table.own_says(without), [later]);
+    table.on(Event::Done(Ok(())));
+    // One came and left between two looks.
+    let left = Inspection {
+        departed: 1,
+        ..stamped(primary(5), 7, 1)
+    };
+    let actions = table.own_says(left.clone());
+    assert_eq!(actions, [order(Order::Stamp(passport(7, 2)))]);
+    table.on(Event::Done(Ok(())));
+    assert!(table.own_says(stamped(left, 7, 2)).is_empty());
 }
 
 #[test]
