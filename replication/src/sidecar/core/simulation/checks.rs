@@ -257,12 +257,9 @@ impl World {
             return;
         }
         let since = server.process_since;
-        // Users may have emptied it since then, functions and all: that shall be copied.
-        let heard = self.ledger.heard[node][of].as_ref();
-        let had_data = heard.is_some_and(|(at, said)| at + SECOND > self.now && !said.is_blank());
         let minds = self.nodes[node].agent.as_ref().is_some_and(|agent| {
             let long = agent.runs_since.max(since) + SECOND <= self.now;
-            !agent.stopped && !had_data && (long || agent.followed == Some(of))
+            !agent.stopped && (long || agent.followed == Some(of))
         });
         if minds {
             let keys = server.data.keys();
