@@ -19,9 +19,11 @@ mod message;
 mod network;
 mod passports;
 mod pauses;
+mod plan;
 mod port;
 mod server;
 mod servers;
+mod strikes;
 mod tell;
 mod world;
 
@@ -29,8 +31,8 @@ use std::time::Instant;
 
 use super::Flaw;
 use bug::Bug;
-use faults::Elected;
 use ledger::Tale;
+use plan::Elected;
 use world::World;
 
 /// How many worlds are run, unless the environment says otherwise.

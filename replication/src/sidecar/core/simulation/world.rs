@@ -14,12 +14,13 @@ use super::{
     bug::Bug,
     data::Entry,
     election::Vote,
-    faults::{Elected, Fault, Plan},
+    faults::Fault,
     ledger::{Ledger, Tale},
     mesh::Mesh,
     message::{Message, Outcome},
     network::{Network, Path},
     pauses,
+    plan::{Elected, Plan},
     server::{Server, node_at},
 };
 use crate::sidecar::core::{Action, Event};
