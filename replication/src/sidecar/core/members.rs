@@ -114,7 +114,6 @@ impl Core {
         {
             let (name, address) = (following.leader.member.clone(), card.redis.clone());
             self.member_entry(&name, &address);
-            self.relocate();
         }
     }
 
@@ -152,7 +151,7 @@ impl Core {
 
     /// Whoever speaks for a member knows best where its server is; a member that nobody speaks for
     /// any more stays where it was.
-    fn relocate(&mut self) {
+    pub(super) fn relocate(&mut self) {
         let led = match &self.phase {
             Phase::Following(following) => following.card.as_ref().map(|card| {
                 let leader = following.leader.member.as_str();

@@ -292,6 +292,8 @@ impl Core {
                 self.absorb_leader();
             }
         }
+        // Where a former leader said that its server is does not outlast it.
+        self.relocate();
     }
 
     /// Leadership passed on without a vacancy: that is planned, so the server that serves goes on

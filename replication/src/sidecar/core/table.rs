@@ -3,6 +3,7 @@
 mod decisions;
 mod demand;
 mod failing;
+mod lives;
 mod passports;
 mod pauses;
 
