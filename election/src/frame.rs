@@ -67,15 +67,29 @@ impl Protocol {
 
 /// A message as a frame.
 pub(crate) fn frame(message: &impl Serialize) -> Bytes {
+    let body = encode(message);
+    let mut bytes = BytesMut::with_capacity(4 + body.len());
+    bytes.put_u32(u32::try_from(body.len()).expect("bounded above"));
+    bytes.put_slice(&body);
+    bytes.freeze()
+}
+
+/// A message without its length.
+pub(crate) fn encode(message: &impl Serialize) -> Bytes {
     let body = postcard::to_stdvec(message).expect("messages have no part that cannot be encoded");
     assert!(
         body.len() <= MAX_FRAME,
         "the parts of a message are bounded"
     );
-    let mut bytes = BytesMut::with_capacity(4 + body.len());
-    bytes.put_u32(u32::try_from(body.len()).expect("bounded above"));
-    bytes.put_slice(&body);
-    bytes.freeze()
+    body.into()
+}
+
+/// The message that these bytes are, all of them.
+pub(crate) fn decode<T: DeserializeOwned>(body: &[u8]) -> Result<T, Fault> {
+    match postcard::take_from_bytes(body) {
+        Ok((message, [])) => Ok(message),
+        Ok(_) | Err(_) => Err(Fault::Garbage),
+    }
 }
 
 /// Reads a frame.
@@ -88,8 +102,5 @@ pub(crate) async fn read_frame<T: DeserializeOwned>(
     }
     let mut body = vec![0; length];
     from.read_exact(&mut body).await?;
-    match postcard::take_from_bytes(&body) {
-        Ok((message, [])) => Ok(message),
-        Ok(_) | Err(_) => Err(Fault::Garbage),
-    }
+    decode(&body)
 }

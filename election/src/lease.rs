@@ -129,11 +129,19 @@ pub use status::LeaseStatus;
 /// `renew_deadline` later than without, since they have promised something meanwhile. With a member
 /// that is gone, and listed until discovery says so, there is no failsafe.
 ///
-/// The port is **not authenticated**. Who can reach it can bind members by questions in a leader's
-/// name, so that nobody takes the Lease over, and tell them a leader and its card as they like: an
-/// application that goes where the card says goes there. A question with an absurd term keeps the
+/// With a [secret](Failsafe::secret) that all members share, **only who knows it is believed**. Who
+/// asks and who answers prove by HMAC-SHA-256 that they know it, each over the other's fresh nonce: what
+/// was recorded or changed is refused. Members must all have the same one; while it is being changed,
+/// those with the old one and those with the new one do not confirm each other. Nothing is encrypted:
+/// who listens reads cards, and can try guesses at a secret that is short. And who knows it may still
+/// do all that follows.
+///
+/// **Without a secret, whoever reaches the port is believed.** It can bind members by questions in a
+/// leader's name, so that nobody takes the Lease over, and tell them a leader and its card as it likes:
+/// an application that goes where the card says goes there. A question with an absurd term keeps the
 /// group from failsafe for good. And who can answer in the place of all members can make a leader
-/// believe that it is confirmed. It belongs behind a `NetworkPolicy` that admits the group's pods only.
+/// believe that it is confirmed. With or without, the port belongs behind a `NetworkPolicy` that admits
+/// the group's pods only: a crowd that says nothing keeps members from asking.
 ///
 /// # Compared
 ///
@@ -195,6 +203,9 @@ impl Lease {
             .as_ref()
             .map(|it| failsafe::listen(it.listen));
         let listener = listen.transpose()?;
+        if (config.failsafe.as_ref()).is_some_and(|it| it.secret.is_none()) {
+            tracing::warn!("failsafe has no secret: whoever reaches its port is believed");
+        }
         Ok(Self {
             api: LeaseApi::new(
                 client,

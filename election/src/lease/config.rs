@@ -1,5 +1,7 @@
 use std::time::Duration;
 
+use secrecy::ExposeSecret;
+
 use crate::{Error, lease::failsafe::Failsafe};
 
 /// No time may be longer: a group that waits for an hour waits for a typing error.
@@ -101,6 +103,10 @@ impl LeaseConfig {
         let in_a_list = |char: char| char != ',' && !char.is_whitespace();
         if self.failsafe.is_some() && !self.member.chars().all(in_a_list) {
             return wrong("member must not have commas or spaces, with failsafe".into());
+        }
+        let secret = self.failsafe.as_ref().and_then(|it| it.secret.as_ref());
+        if secret.is_some_and(|secret| secret.expose_secret().is_empty()) {
+            return wrong("the secret of failsafe must not be empty".into());
         }
         for (field, share) in [("clock_drift", self.clock_drift), ("jitter", self.jitter)] {
             if !(0.0..=1.0).contains(&share) {

@@ -1,11 +1,13 @@
 //! What failsafe is given, what it tells, and how members ask each other.
 
 mod post;
+mod seal;
 mod wire;
 
 use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use bytes::Bytes;
+use secrecy::SecretString;
 use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
@@ -22,16 +24,25 @@ pub struct Failsafe {
     /// All members by name, with the host and port where each listens for questions; this one may be
     /// among them or not. While it names nobody else, a leader is not kept through an outage.
     pub members: watch::Receiver<BTreeMap<String, (String, u16)>>,
+    /// What only members know, the same for all, and not empty. Who asks and who answers prove that
+    /// they know it, without telling it. Who listens to them can try guesses at leisure: it should be
+    /// too long to be guessed. Members with another secret, or none, neither confirm this one nor are
+    /// confirmed. Default `None`: whoever reaches the port is believed.
+    pub secret: Option<SecretString>,
 }
 
 impl Failsafe {
-    /// Listens here, and asks there.
+    /// Listens here, and asks there, without a secret.
     #[must_use]
     pub fn new(
         listen: SocketAddr,
         members: watch::Receiver<BTreeMap<String, (String, u16)>>,
     ) -> Self {
-        Self { listen, members }
+        Self {
+            listen,
+            members,
+            secret: None,
+        }
     }
 }
 
@@ -82,6 +93,19 @@ pub(crate) enum Refusal {
     Takes,
     #[error("it knows of a later leader (term {0})")]
     Superseded(Term),
+    #[error("it demands the secret of the group, and this member has none")]
+    Unsealed,
+    #[error("it has no secret, and this member has one")]
+    Sealed,
+    #[error("it has another secret, or somebody changed what was said")]
+    Forged,
+}
+
+impl Refusal {
+    /// Whether it is for want of a common secret, so that its words cannot be sealed.
+    fn is_of_seals(self) -> bool {
+        matches!(self, Self::Unsealed | Self::Sealed | Self::Forged)
+    }
 }
 
 impl Ask {

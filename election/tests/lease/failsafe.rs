@@ -29,13 +29,18 @@ struct Peers {
 impl Peers {
     /// Members who all know each other, and whom the Lease lists.
     async fn start(count: usize) -> Self {
+        Self::with_secrets(&vec![None; count]).await
+    }
+
+    /// The same, each with its secret.
+    async fn with_secrets(secrets: &[Option<&str>]) -> Self {
         let mut peers = Self {
             group: Group::start(0).await,
             members: watch::Sender::default(),
             addresses: Vec::new(),
         };
-        for _ in 0..count {
-            peers.add().await;
+        for secret in secrets {
+            peers.add(*secret).await;
         }
         peers.listed().await;
         peers.group.leader().await;
@@ -43,10 +48,11 @@ impl Peers {
     }
 
     /// Adds a member, and tells all of it.
-    async fn add(&mut self) {
+    async fn add(&mut self, secret: Option<&str>) {
         let port = ports::free().expect("a port is free");
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
-        let failsafe = Failsafe::new(address, self.members.subscribe());
+        let mut failsafe = Failsafe::new(address, self.members.subscribe());
+        failsafe.secret = secret.map(|secret| secret.to_owned().into());
         let configure = move |member: &str| {
             let mut config = quick(member);
             config.failsafe = Some(failsafe.clone());
@@ -116,9 +122,9 @@ impl Peers {
 
 /// Members of whom some lose the API, and a leader that leads on for three lease durations, unless
 /// the machine does not let it: then once more, with others.
-async fn outlives(cut: impl Fn(usize) -> Vec<usize>) -> (Peers, usize) {
+async fn outlives(secret: Option<&str>, cut: impl Fn(usize) -> Vec<usize>) -> (Peers, usize) {
     for _ in 0..10 {
-        let peers = Peers::start(3).await;
+        let peers = Peers::with_secrets(&[secret; 3]).await;
         let leader = peers.group.leader().await;
         peers.cut(cut(leader));
         match peers.leads_on(leader, quick("").lease_duration * 3).await {
@@ -132,7 +138,7 @@ async fn outlives(cut: impl Fn(usize) -> Vec<usize>) -> (Peers, usize) {
 
 #[tokio::test]
 async fn an_outage_for_all_interrupts_nobody() {
-    let (peers, leader) = outlives(|_| vec![0, 1, 2]).await;
+    let (peers, leader) = outlives(None, |_| vec![0, 1, 2]).await;
     assert!(peers.confirming(leader).asking);
     let follower = (leader + 1) % 3;
     let promised = peers.confirming(follower).promised_to;
@@ -158,7 +164,7 @@ async fn an_outage_for_all_interrupts_nobody() {
 
 #[tokio::test]
 async fn a_leader_that_alone_is_cut_off_is_not_replaced() {
-    let (peers, leader) = outlives(|leader| vec![leader]).await;
+    let (peers, leader) = outlives(Some("baa"), |leader| vec![leader]).await;
     let lease = peers.group.lease();
     let holder = lease["spec"]["holderIdentity"].as_str().unwrap_or_default();
     assert!(holder.starts_with(&format!("redis-{leader}_")), "{holder}");
@@ -198,13 +204,57 @@ async fn who_answers_for_another_does_not_count() {
 }
 
 #[tokio::test]
+async fn who_has_another_secret_or_none_does_not_count() {
+    for secrets in [[Some("baa"), Some("moo")], [Some("baa"), None]] {
+        let peers = Peers::with_secrets(&secrets).await;
+        peers.cut(0..2);
+        eventually("the leader stops", || when(peers.group.leading().is_none())).await;
+        for number in 0..2 {
+            assert_eq!(peers.confirming(number).promised_to, None);
+        }
+        peers.group.judge();
+    }
+}
+
+/// With a secret, whatever a stranger asks is refused, and its term does no harm.
+#[tokio::test]
+async fn a_stranger_without_the_secret_is_not_believed() {
+    let peers = Peers::with_secrets(&[Some("baa"); 2]).await;
+    let leader = peers.group.leader().await;
+    let (group, name) = (format!("default/{LEASE}"), format!("redis-{}", 1 - leader));
+    let refused = |why| {
+        framed(&unsealed(
+            &[&text(&group)[..], &text(&name), &[1, why]].concat(),
+        ))
+    };
+    for term in [1, 1 << 20, 1 << 61] {
+        let question = question(&group, &name, term);
+        let follower = peers.addresses[1 - leader];
+        assert_eq!(say(follower, &question).await, refused(5));
+        // The same with a seal that is made up.
+        let mut sealed = question[9..question.len() - 1].to_vec();
+        sealed.push(1);
+        sealed.extend_from_slice(&[9; 32]);
+        let sealed = [&question[..5], &framed(&sealed)].concat();
+        assert_eq!(say(follower, &sealed).await, refused(7));
+    }
+    assert_eq!(peers.confirming(1 - leader).promised_to, None);
+    peers.cut([leader]);
+    eventually("the follower promises", || {
+        when(peers.confirming(1 - leader).promised_to.is_some())
+    })
+    .await;
+    peers.group.judge();
+}
+
+#[tokio::test]
 async fn who_joins_during_an_outage_waits_and_follows() {
     for _ in 0..10 {
         let mut peers = Peers::start(2).await;
         let leader = peers.group.leader().await;
         peers.cut([leader]);
         eventually("all are asked", || when(peers.confirming(leader).asking)).await;
-        peers.add().await;
+        peers.add(None).await;
         let led = peers.leads_on(leader, quick("").lease_duration * 2).await;
         peers.group.judge();
         if led == Some(true) {
@@ -225,8 +275,8 @@ async fn who_is_no_member_does_no_harm() {
         &b"GET / HTTP/1.1\r\n\r\n"[..],
         b"BWts\x01\0\0\0\0",
         b"BWfs\x07\0\0\0\0",
-        b"BWfs\x01\xff\xff\xff\xff",
-        b"BWfs\x01\0\0\0\x04\xff\xff\xff\xff",
+        b"BWfs\x02\xff\xff\xff\xff",
+        b"BWfs\x02\0\0\0\x04\xff\xff\xff\xff",
         b"BWfs",
         b"",
     ] {
@@ -234,7 +284,7 @@ async fn who_is_no_member_does_no_harm() {
     }
     let group = format!("default/{LEASE}");
     let name = format!("redis-{}", 1 - leader);
-    let answer = |verdict: &[u8]| [&text(&group)[..], &text(&name), verdict].concat();
+    let answer = |verdict: &[u8]| unsealed(&[&text(&group)[..], &text(&name), verdict].concat());
     // Another group, another member, and a leader of long ago.
     for (question, verdict) in [
         (question("default/other", &name, 1), &[1, 0][..]),
@@ -245,8 +295,8 @@ async fn who_is_no_member_does_no_harm() {
     let stale = say(follower, &question(&group, &name, 0)).await;
     let superseded = framed(&answer(&[1, 4, 1]));
     assert_eq!(
-        stale[..superseded.len() - 1],
-        superseded[..superseded.len() - 1]
+        stale[..superseded.len() - 2],
+        superseded[..superseded.len() - 2]
     );
     // A term that would leave no room for others.
     assert!(
@@ -294,9 +344,14 @@ async fn what_cannot_work_is_refused_at_the_start() {
     );
     let said = config("a,b", address).check().unwrap_err().to_string();
     assert!(said.contains("member") && said.contains("commas"), "{said}");
+    let mut empty = config("a", address);
+    let failsafe = empty.failsafe.as_mut().expect("it is on");
+    failsafe.secret = Some(String::new().into());
+    let said = empty.check().unwrap_err().to_string();
+    assert!(said.contains("secret") && said.contains("empty"), "{said}");
 }
 
-/// What a member answers to these bytes, the preface aside, until it closes the connection.
+/// What a member answers to these bytes, its nonce and the preface aside, until it closes the connection.
 async fn say(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     let mut stream = TcpStream::connect(to).await.expect("it listens");
     stream.write_all(bytes).await.expect("the kernel takes it");
@@ -304,19 +359,26 @@ async fn say(to: SocketAddr, bytes: &[u8]) -> Vec<u8> {
     // Closed with or without a reset: either will do.
     let read = timeout(DEADLINE, stream.read_to_end(&mut answer)).await;
     let _ = read.expect("it is closed in time");
-    let answer = answer.strip_prefix(b"BWfs\x01").unwrap_or(&answer);
+    // It begins with a nonce, unless it was closed with a reset.
+    let answer = answer.get(5 + 4 + 32..).unwrap_or_default();
+    let answer = answer.strip_prefix(b"BWfs\x02").unwrap_or(answer);
     answer.to_vec()
 }
 
 /// A question of somebody who leads under this term, as the wire format has it.
 fn question(group: &str, member: &str, term: u64) -> Vec<u8> {
-    let mut body = [text(group), text(member), text("stranger")].concat();
+    let mut body = [vec![3; 32], text(group), text(member), text("stranger")].concat();
     body.push(16);
     body.extend_from_slice(&[7; 16]);
     body.extend_from_slice(&varint(term));
     // No card; one second.
     body.extend_from_slice(&[0, 1, 0]);
-    [&b"BWfs\x01"[..], &framed(&body)].concat()
+    [&b"BWfs\x02"[..], &framed(&unsealed(&body))].concat()
+}
+
+/// What a message without a seal looks like.
+fn unsealed(body: &[u8]) -> Vec<u8> {
+    [&varint(body.len() as u64)[..], body, &[0]].concat()
 }
 
 fn text(text: &str) -> Vec<u8> {

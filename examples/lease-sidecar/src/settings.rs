@@ -3,7 +3,7 @@ use std::{net::SocketAddr, time::Duration};
 use bellwether_discovery::{AnnouncerConfig, KubernetesConfig, RoleLabel, Source};
 use bellwether_election::{Failsafe, LeaseConfig};
 use bellwether_hive::{
-    AgentFlags, YesNo,
+    AgentFlags, Password, YesNo,
     cli::{Checked, LogFormat, check_durations, check_group, check_host, check_ports},
 };
 use bellwether_replication::Address;
@@ -127,11 +127,13 @@ pub struct Settings {
 
     /// Stays primary through an outage of the Kubernetes API, for as long as all known members
     /// confirm it: they are asked at --peer-listen. Without it, writes stop after --renew-deadline.
+    /// The password of --redis-password-from is the secret by which members know each other, so it
+    /// has to be the same for all; without one, whoever reaches --peer-listen is believed.
     #[arg(long, env = "BELLWETHER_FAILSAFE")]
     pub failsafe: bool,
 
     /// Where the other agents ask this one, with --failsafe. They all have to listen at the same port,
-    /// and nobody else should reach it: it is not authenticated.
+    /// and nobody else should reach it.
     #[arg(long, env = "BELLWETHER_PEER_LISTEN", value_name = "ADDR:PORT")]
     pub peer_listen: Option<SocketAddr>,
 
@@ -247,7 +249,12 @@ impl Settings {
         config.renew_deadline = self.renew_deadline;
         config.retry_period = self.retry_period;
         let peer_listen = self.peer_listen.filter(|_| self.failsafe);
-        config.failsafe = peer_listen.map(|listen| Failsafe::new(listen, peers));
+        config.failsafe = peer_listen.map(|listen| {
+            let mut failsafe = Failsafe::new(listen, peers);
+            let password = self.agent.server.redis_password_from.as_ref();
+            failsafe.secret = password.map(Password::secret);
+            failsafe
+        });
         config
     }
 

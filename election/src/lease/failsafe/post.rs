@@ -9,6 +9,7 @@ use std::{
 };
 
 use tokio::{
+    io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
     sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
     task::JoinSet,
@@ -17,12 +18,13 @@ use tokio::{
 
 use crate::{
     Error,
-    frame::Fault,
+    frame::{Fault, decode, encode},
     lease::{
         core::Event,
         failsafe::{
             Ask, Failsafe, Refusal, Verdict,
-            wire::{Question, Reply, read_question, read_reply, write},
+            seal::{Sealed, Sealer, Way, fresh},
+            wire::{Question, Reply, question, read, write},
         },
     },
 };
@@ -65,6 +67,7 @@ pub(crate) struct Post {
 struct Me {
     group: String,
     member: String,
+    sealer: Sealer,
 }
 
 /// Listens where the others ask.
@@ -95,7 +98,11 @@ impl Post {
         })?;
         let (asking, asked) = mpsc::channel(MAX_QUESTIONS);
         Ok(Self {
-            me: Arc::new(Me { group, member }),
+            me: Arc::new(Me {
+                group,
+                member,
+                sealer: Sealer::new(failsafe.secret.as_ref()),
+            }),
             members: failsafe.members.clone(),
             news: true,
             patience,
@@ -114,14 +121,10 @@ impl Post {
                 tracing::debug!(member, "cannot be asked: its address is not known");
                 continue;
             };
-            let question = Question {
-                group: self.me.group.clone(),
-                member: member.clone(),
-                ask: ask.clone(),
-            };
+            let (me, ask) = (Arc::clone(&self.me), ask.clone());
             let patience = self.patience;
             self.tasks.spawn(async move {
-                match timeout(patience, exchange(address, &question)).await {
+                match timeout(patience, exchange(address, &me, &member, ask)).await {
                     Ok(Ok(Verdict::Confirmed)) => return Some((round, member)),
                     Ok(Ok(Verdict::Refused(why))) => {
                         tracing::info!(member, "does not confirm this leader: {why}");
@@ -160,7 +163,11 @@ impl Post {
                 (stream, permit) = next_connection(&self.listener, &self.room) => {
                     let (me, asking) = (Arc::clone(&self.me), self.asking.clone());
                     self.tasks.spawn(async move {
-                        match timeout(QUESTION_TIMEOUT, answer(stream, &me, asking)).await {
+                        let answered = async {
+                            stream.set_nodelay(true)?;
+                            answer(stream, &me, asking).await
+                        };
+                        match timeout(QUESTION_TIMEOUT, answered).await {
                             Ok(Ok(())) => {}
                             Ok(Err(fault)) => tracing::debug!("a question is not answered: {fault}"),
                             Err(_) => tracing::debug!("a question takes too long"),
@@ -175,11 +182,46 @@ impl Post {
 }
 
 /// Asks one member and hears its answer.
-async fn exchange((host, port): (String, u16), question: &Question) -> Result<Verdict, Fault> {
-    let mut stream = TcpStream::connect((host.as_str(), port)).await?;
+async fn exchange(
+    (host, port): (String, u16),
+    me: &Me,
+    member: &str,
+    ask: Ask,
+) -> Result<Verdict, Fault> {
+    let stream = TcpStream::connect((host.as_str(), port)).await?;
     stream.set_nodelay(true)?;
-    write(&mut stream, question).await?;
-    let reply: Reply = read_reply(&mut stream).await?;
+    converse(stream, me, member, ask).await
+}
+
+/// The same by a connection.
+async fn converse(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
+    me: &Me,
+    member: &str,
+    ask: Ask,
+) -> Result<Verdict, Fault> {
+    let theirs = read(&mut stream).await?;
+    let question = Question {
+        nonce: fresh()?,
+        group: me.group.clone(),
+        member: member.to_owned(),
+        ask,
+    };
+    let sealed = me.sealer.seal(Way::Question, &theirs, encode(&question));
+    write(&mut stream, &sealed).await?;
+
+    let sealed: Sealed = read(&mut stream).await?;
+    let checked = me.sealer.check(Way::Reply, &question.nonce, &sealed);
+    let reply: Reply = decode(&sealed.body)?;
+    match (checked, reply.verdict) {
+        (Ok(()), _) => {}
+        // Whoever said that: it is no worse than silence.
+        (Err(Refusal::Unsealed), Verdict::Refused(why)) if why.is_of_seals() => {
+            return Ok(reply.verdict);
+        }
+        // What does not confirm needs no seal; what confirms does.
+        (Err(_), _) => return Ok(Verdict::Refused(Refusal::Forged)),
+    }
     if reply.group != question.group {
         return Ok(Verdict::Refused(Refusal::Group));
     }
@@ -191,33 +233,49 @@ async fn exchange((host, port): (String, u16), question: &Question) -> Result<Ve
 
 /// Hears a question and answers it.
 async fn answer(
-    mut stream: TcpStream,
+    mut stream: impl AsyncRead + AsyncWrite + Unpin,
     me: &Me,
     asking: mpsc::Sender<(Ask, oneshot::Sender<Verdict>)>,
 ) -> Result<(), Fault> {
-    stream.set_nodelay(true)?;
-    let question = read_question(&mut stream).await?;
-    let verdict = if question.group != me.group {
-        Verdict::Refused(Refusal::Group)
-    } else if question.member != me.member {
-        Verdict::Refused(Refusal::Member)
-    } else {
-        let (answering, answered) = oneshot::channel();
-        if asking.send((question.ask, answering)).await.is_err() {
-            return Ok(());
-        }
-        match answered.await {
-            Ok(verdict) => verdict,
-            // The election has ended.
-            Err(_) => return Ok(()),
-        }
+    let ours = fresh()?;
+    write(&mut stream, &ours).await?;
+    let sealed: Sealed = read(&mut stream).await?;
+    let reply = |verdict| {
+        encode(&Reply {
+            group: me.group.clone(),
+            member: me.member.clone(),
+            verdict,
+        })
     };
-    let reply = Reply {
-        group: me.group.clone(),
-        member: me.member.clone(),
-        verdict,
+    if let Err(refusal) = me.sealer.check(Way::Question, &ours, &sealed) {
+        // A stranger gets nothing sealed, by which it could try guesses at the secret.
+        let body = reply(Verdict::Refused(refusal));
+        return write(&mut stream, &Sealed { body, seal: None }).await;
+    }
+    let question = question(&sealed.body)?;
+    let nonce = question.nonce;
+    let Some(verdict) = decide(question, me, asking).await else {
+        return Ok(());
     };
-    write(&mut stream, &reply).await
+    let sealed = me.sealer.seal(Way::Reply, &nonce, reply(verdict));
+    write(&mut stream, &sealed).await
+}
+
+/// What this member says to a question; `None` if the election has ended.
+async fn decide(
+    question: Question,
+    me: &Me,
+    asking: mpsc::Sender<(Ask, oneshot::Sender<Verdict>)>,
+) -> Option<Verdict> {
+    if question.group != me.group {
+        return Some(Verdict::Refused(Refusal::Group));
+    }
+    if question.member != me.member {
+        return Some(Verdict::Refused(Refusal::Member));
+    }
+    let (answering, answered) = oneshot::channel();
+    asking.send((question.ask, answering)).await.ok()?;
+    answered.await.ok()
 }
 
 /// Without its sender, the last list stays.
@@ -248,3 +306,6 @@ async fn next_connection(
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -1,6 +1,7 @@
 //! An outage of the API, with `--failsafe`.
 
 use std::{
+    io::Write as _,
     thread,
     time::{Duration, Instant},
 };
@@ -8,6 +9,7 @@ use std::{
 use anyhow::{Context as _, Result, ensure};
 use bellwether_testkit::{ports, until};
 use serde_json::Value;
+use tempfile::NamedTempFile;
 
 use crate::scene::{PATIENCE, Scene, Setting, play};
 
@@ -24,12 +26,17 @@ fn outage() -> Duration {
     Duration::from_secs(seconds)
 }
 
-/// Three pods whose agents ask each other, once the Lease says so.
+/// Three pods whose agents ask each other, once the Lease says so. They have a password: a server that
+/// demands none takes any from a user that is named.
 fn play_with_failsafe(scene: impl FnOnce(&mut Scene) -> Result<()>) -> Result<()> {
     let port = ports::free()?;
+    let mut password = NamedTempFile::new()?;
+    write!(password, "shared by all")?;
+    let from = format!("file:{}", password.path().display());
     let flags = ["--failsafe", "--peer-listen", &format!("{{ip}}:{port}")];
+    let secret = ["--redis-user", "default", "--redis-password-from", &from];
     let setting = Setting {
-        flags: flags.map(str::to_owned).to_vec(),
+        flags: flags.into_iter().chain(secret).map(str::to_owned).collect(),
         ..Setting::default()
     };
     play(&setting, |stage| {
