@@ -130,9 +130,10 @@ pub use status::LeaseStatus;
 /// that is gone, and listed until discovery says so, there is no failsafe.
 ///
 /// The port is **not authenticated**. Who can reach it can bind members by questions in a leader's
-/// name, so that nobody takes the Lease over, and who can answer in the place of all members can make
-/// a leader believe that it is confirmed. It belongs behind a `NetworkPolicy` that admits the group's
-/// pods only.
+/// name, so that nobody takes the Lease over, and tell them a leader and its card as they like: an
+/// application that goes where the card says goes there. A question with an absurd term keeps the
+/// group from failsafe for good. And who can answer in the place of all members can make a leader
+/// believe that it is confirmed. It belongs behind a `NetworkPolicy` that admits the group's pods only.
 ///
 /// # Compared
 ///

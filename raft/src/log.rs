@@ -238,3 +238,45 @@ impl RaftLogStorage<Types> for Log {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::{EntryPayload, type_config::TypeConfigExt as _};
+
+    use super::{disk::sim::Sim, *};
+    use crate::types::{log_id, vote};
+
+    #[tokio::test]
+    async fn what_the_library_is_told_is_on_disk_outlives_a_crash() {
+        for seed in 0..20 {
+            let sim = Sim::default();
+            let disk: Arc<dyn Disk> = Arc::new(sim.clone());
+            let mut log = Log::create(&disk, NodeId(1)).unwrap();
+            log.save_vote(&vote(3, NodeId(2), false)).await.unwrap();
+            let entries = (0..3).map(|index| Entry {
+                log_id: log_id(3, index),
+                payload: EntryPayload::Blank,
+            });
+            let (done, appended) = Types::oneshot();
+            let done = IOFlushed::signal(done);
+            log.append(entries, done).await.unwrap();
+            appended.await.unwrap().unwrap();
+            sim.crash(&mut fastrand::Rng::with_seed(seed));
+
+            let mut log = Log::open(&disk, NodeId(1)).unwrap();
+            let voted = log.read_vote().await.unwrap();
+            assert_eq!(voted, Some(vote(3, NodeId(2), false)), "seed {seed}");
+            let state = log.get_log_state().await.unwrap();
+            assert_eq!(state.last_log_id, Some(log_id(3, 2)), "seed {seed}");
+
+            log.save_committed(Some(log_id(3, 1))).await.unwrap();
+            log.purge(log_id(3, 0)).await.unwrap();
+            log.flush().await.unwrap();
+            sim.crash(&mut fastrand::Rng::with_seed(seed));
+            let mut log = Log::open(&disk, NodeId(1)).unwrap();
+            let committed = log.read_committed().await.unwrap();
+            assert_eq!(committed, Some(log_id(3, 1)), "seed {seed}");
+            assert_eq!(log.past().0, Some(log_id(3, 0)), "seed {seed}");
+        }
+    }
+}

@@ -2,6 +2,9 @@ use std::{fmt, str::FromStr};
 
 use serde::{Deserialize, Serialize};
 
+/// The longest name in DNS, in bytes.
+const LONGEST_HOST: usize = 253;
+
 /// Where a server listens: a host name or an IP address, and a port.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[serde(try_from = "String", into = "String")]
@@ -58,6 +61,13 @@ impl FromStr for Address {
         if host.is_empty() || host.contains(char::is_whitespace) {
             return Err(wrong("has no host"));
         }
+        if host.len() > LONGEST_HOST {
+            // It is not repeated whole.
+            let bytes = host.len();
+            return Err(format!(
+                "the host has {bytes} bytes, it may have {LONGEST_HOST}"
+            ));
+        }
         match port.parse() {
             Ok(port) if port != 0 => Ok(Self::new(host, port)),
             _ => Err(wrong("has a port that is not between 1 and 65535")),
@@ -102,5 +112,9 @@ mod tests {
             let error = text.parse::<Address>().unwrap_err();
             assert!(error.contains("HOST:PORT"), "{error}");
         }
+        let host = |bytes| "x".repeat(bytes);
+        assert!(format!("{}:1", host(253)).parse::<Address>().is_ok());
+        let error = format!("{}:1", host(254)).parse::<Address>().unwrap_err();
+        assert!(error.contains("254") && error.contains("253"), "{error}");
     }
 }

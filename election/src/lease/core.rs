@@ -324,6 +324,7 @@ impl Core {
         }
         if let Some(promise) = self.promised(now.at) {
             turn(promise.until);
+            turn(self.silent_at());
         }
         if let Some(round) = self.asks_at(now.at) {
             at = at.min(round);
@@ -351,9 +352,15 @@ impl Core {
         }
         let held = self.held_by_other(now);
         let promised = self.promised(now.at);
-        // Who asked may lead by a later state of the Lease than is known, or by an earlier one.
+        // Who asked may lead by a later state of the Lease than is known, or by an earlier one. While
+        // the API tells who holds it, nobody else is believed who was not believed before.
         let latest = promised.filter(|promise| promise.term == self.highest);
-        if let Some(promise) = latest.filter(|it| held.is_none_or(|(_, term)| term < it.term)) {
+        let believed = |it: &failsafe::Promise| {
+            now.at >= self.silent_at() || self.published.term() == Some(it.term)
+        };
+        let later =
+            |it: &&failsafe::Promise| held.is_none_or(|(_, term)| term < it.term && believed(it));
+        if let Some(promise) = latest.filter(later) {
             return Leadership::Following {
                 leader: promise.leader.clone(),
                 card: promise.card.clone(),
@@ -405,6 +412,11 @@ impl Core {
         } else {
             record.duration
         }
+    }
+
+    /// From then on the API has told nothing for so long that the Lease's holder may be another.
+    fn silent_at(&self) -> Instant {
+        self.heard + self.timing.lease_duration
     }
 
     fn end_spell_in_time(&mut self, now: Instant) {

@@ -120,8 +120,14 @@ impl Shell {
         if let Event::Shown(seen) | Event::Answered(Ok(seen)) = &event {
             self.tell_holder(seen);
         }
+        let heard = matches!(event, Event::Shown(_));
         let actions = self.core.step(now(), event);
         self.tell_pause();
+        if heard {
+            // Who follows has nothing to ask for as long as the watch shows renewals.
+            let answered = Some(Instant::now().into_std());
+            self.status.send_modify(|status| status.answered = answered);
+        }
         for action in actions {
             match action {
                 Action::Call(call) => self.answer = Some(self.api.call(call)),

@@ -11,7 +11,7 @@ pub struct LeaseStatus {
     pub problem: Option<String>,
     /// What keeps the watch from running. Without it changes are seen later, and nothing else.
     pub watch_problem: Option<String>,
-    /// When the API last answered a call as asked.
+    /// When the API last answered a call as asked, or showed the Lease by the watch.
     pub answered: Option<Instant>,
     /// Who holds the Lease, as the Lease says it; `None` while it is free or not known.
     pub holder: Option<String>,

@@ -164,19 +164,21 @@ fn role(own: &str, view: &View, status: &Status) -> Role {
 }
 
 /// Brings the requests of the admin port to the sidecar, and to `pause` those to pause (true) and to
-/// resume. A switchover keeps nobody from pausing.
+/// resume. A switchover keeps nobody from pausing, and is refused for the reason that `hinders` gives.
 ///
 /// # Errors
 ///
 /// None; it goes on for as long as the program.
-pub async fn carry_out<P, F>(
+pub async fn carry_out<P, F, H>(
     mut requests: mpsc::Receiver<Request>,
     handle: Handle,
     pause: P,
+    hinders: H,
 ) -> anyhow::Result<()>
 where
     P: Fn(bool) -> F,
     F: Future<Output = Result<(), String>> + Send + 'static,
+    H: Fn() -> Option<String>,
 {
     // No more than one of a kind at a time: that is seen to where they come from.
     let mut under_way = JoinSet::new();
@@ -192,8 +194,13 @@ where
         };
         match request {
             Request::Switchover { to, answer } => {
-                let handle = handle.clone();
-                let switch_over = async move { handle.switch_over(to).await.map(done) };
+                let (handle, hindrance) = (handle.clone(), hinders());
+                let switch_over = async move {
+                    match hindrance {
+                        Some(why) => Err(why),
+                        None => handle.switch_over(to).await.map(done),
+                    }
+                };
                 under_way.spawn(tell(switch_over, answer));
             }
             Request::Pause { answer } => {

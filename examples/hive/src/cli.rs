@@ -1,7 +1,14 @@
 //! What every example program does alike: flags, logs, signals and exit codes.
 
-use std::{fmt, future::Future, net::SocketAddr, process::ExitCode, time::Duration};
+use std::{
+    fmt,
+    future::Future,
+    net::{Ipv6Addr, SocketAddr},
+    process::ExitCode,
+    time::Duration,
+};
 
+use bellwether_replication::Address;
 use clap::{
     Parser, ValueEnum,
     error::{ContextKind, ContextValue},
@@ -111,6 +118,26 @@ pub fn check_durations(durations: &[(&str, Duration)]) -> Result<(), String> {
         }
     }
     Ok(())
+}
+
+/// Refuses what is no host, or one that no name in DNS can have.
+///
+/// # Errors
+///
+/// One line that names the flag and what is allowed.
+pub fn check_host(flag: &str, host: Option<&str>) -> Result<(), String> {
+    if host.is_none_or(is_host) {
+        return Ok(());
+    }
+    Err(format!(
+        "{flag} must be a host name of at most 253 bytes or an IP address, without a port"
+    ))
+}
+
+fn is_host(text: &str) -> bool {
+    let address = Address::new(text, 1);
+    let is_ipv6 = text.parse::<Ipv6Addr>().is_ok();
+    address.to_string().parse() == Ok(address) && (!text.contains(':') || is_ipv6)
 }
 
 /// Refuses names of groups that cannot be written everywhere a group is named.

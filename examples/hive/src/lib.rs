@@ -89,7 +89,7 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let (sidecar, handle) = sidecar(&settings, server.clone(), participant);
     figures.follow(&server.name, &handle);
     let pause = |_| async { Err(CANNOT_PAUSE.to_owned()) };
-    tasks.spawn(bridge::carry_out(requested, handle.clone(), pause));
+    tasks.spawn(bridge::carry_out(requested, handle.clone(), pause, || None));
     let agent = async {
         let election = async { election.run(seat).await.context("the election ended") };
         let sidecar = async {

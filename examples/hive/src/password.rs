@@ -1,6 +1,9 @@
-use std::{env, fs, str::FromStr};
+use std::{env, fs::File, io::Read, str::FromStr};
 
 use secrecy::SecretString;
+
+/// More than any password has, in bytes.
+const LONGEST: u64 = 4096;
 
 /// A password that was read from the environment or a file. Its `Debug` does not show it.
 #[derive(Clone, Debug)]
@@ -23,8 +26,14 @@ impl FromStr for Password {
                 env::var(name).map_err(|_| format!("the environment has no variable {name:?}"))?
             }
             Some(("file", path)) => {
-                let text = fs::read_to_string(path);
-                text.map_err(|error| format!("the file {path:?} cannot be read: {error}"))?
+                let mut text = String::new();
+                File::open(path)
+                    .and_then(|file| file.take(LONGEST + 1).read_to_string(&mut text))
+                    .map_err(|error| format!("the file {path:?} cannot be read: {error}"))?;
+                if text.len() as u64 > LONGEST {
+                    return Err(format!("the file {path:?} has more than {LONGEST} bytes"));
+                }
+                text
             }
             _ => return Err("expected env:NAME or file:PATH".to_owned()),
         };
@@ -51,6 +60,7 @@ mod tests {
             ),
             ("file:/no/such/file", "/no/such/file"),
             ("file:/dev/null", "empty"),
+            ("file:/dev/zero", "4096"),
         ] {
             let error = source.parse::<Password>().unwrap_err();
             assert!(error.contains(part), "{error}");

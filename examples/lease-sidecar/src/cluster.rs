@@ -21,22 +21,15 @@ pub(crate) async fn connect() -> anyhow::Result<Client> {
     Kubernetes::client().await.context(Misconfigured)
 }
 
-/// Refuses Services that do not exist. An API that is away, or does not permit the question, is no
-/// reason to end. `None`: the application left before all were checked.
-pub(crate) async fn check_services(
-    client: &Client,
-    settings: &Settings,
-    seat: &Seat,
-) -> Option<anyhow::Result<()>> {
+/// Waits until the application has left.
+pub(crate) async fn left(seat: &Seat) {
     let mut intent = seat.intent();
-    let left = async { while intent.changed().await.is_ok() {} };
-    tokio::select! {
-        checked = check(client, settings) => Some(checked),
-        () = left => None,
-    }
+    while intent.changed().await.is_ok() {}
 }
 
-async fn check(client: &Client, settings: &Settings) -> anyhow::Result<()> {
+/// Refuses Services that do not exist. An API that is away, or does not permit the question, is no
+/// reason to end.
+pub(crate) async fn check_services(client: &Client, settings: &Settings) -> anyhow::Result<()> {
     let namespace = settings.namespace.as_deref();
     let namespace = namespace.unwrap_or_else(|| client.default_namespace());
     let services: Api<Service> = Api::namespaced(client.clone(), namespace);

@@ -12,7 +12,7 @@ mod members;
 mod report;
 mod settings;
 
-use std::{future::Future, sync::Arc};
+use std::{future::Future, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use bellwether_discovery::{Announcer, Kubernetes};
@@ -30,7 +30,7 @@ use bytes::Bytes;
 use tokio::{
     sync::{mpsc, watch},
     task::JoinSet,
-    time::timeout,
+    time::{sleep, timeout},
 };
 use tracing::info;
 
@@ -39,6 +39,10 @@ use leader::Front;
 use members::{Peers, Roster};
 use report::Reporter;
 pub use settings::Settings;
+
+/// How long the Services are looked for before the election begins: an API that is there answers by
+/// then. One that is away must not keep this agent from confirming a leader.
+const HEAD_START: Duration = Duration::from_millis(500);
 
 /// Runs an agent until `stop` ends, then hands over and ends.
 ///
@@ -119,7 +123,9 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
             }
         }
     };
-    tasks.spawn(bridge::carry_out(requested, handle.clone(), pause));
+    let lease = election.status();
+    let hinders = move || hindrance(&lease.borrow());
+    tasks.spawn(bridge::carry_out(requested, handle.clone(), pause, hinders));
     if let Some(mut announcer) = announcer {
         let leaders = front.service.subscribe();
         tasks.spawn(async move {
@@ -136,11 +142,23 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let agent = async {
         let election = async {
             // Meanwhile the sidecar already sees to it that the server is not left writable.
-            if let Some(checked) = cluster::check_services(&client, &settings, &seat).await {
-                checked?;
-                election.run(seat).await.context("the election ended")?;
+            let check = cluster::check_services(&client, &settings);
+            tokio::pin!(check);
+            tokio::select! {
+                checked = &mut check => {
+                    checked?;
+                    return election.run(seat).await.context("the election ended");
+                }
+                () = sleep(HEAD_START) => {}
+                () = cluster::left(&seat) => return Ok(()),
             }
-            Ok(())
+            let run = async { election.run(seat).await.context("the election ended") };
+            tokio::pin!(run);
+            tokio::select! {
+                checked = check => checked?,
+                ended = &mut run => return ended,
+            }
+            run.await
         };
         let sidecar = async {
             tokio::join!(
@@ -166,6 +184,16 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
         let _ = timeout(events::LAST_WORDS, telling.join_next()).await;
     }
     ended
+}
+
+/// Why leadership cannot be passed on by wish. Who gave the Lease up while the API is away could be
+/// followed by nobody; with failsafe that may go on for long, and well.
+fn hindrance(lease: &LeaseStatus) -> Option<String> {
+    let failsafe = lease.failsafe.as_ref();
+    let asking = failsafe.is_some_and(|failsafe| failsafe.asking);
+    asking.then(|| {
+        "the Kubernetes API does not acknowledge this leader, so nobody could take over".to_owned()
+    })
 }
 
 fn outside(lease: &LeaseStatus, events: Counts) -> Outside {

@@ -4,7 +4,7 @@ use bellwether_discovery::{AnnouncerConfig, KubernetesConfig, RoleLabel, Source}
 use bellwether_election::{Failsafe, LeaseConfig};
 use bellwether_hive::{
     AgentFlags, YesNo,
-    cli::{Checked, LogFormat, check_durations, check_group, check_ports},
+    cli::{Checked, LogFormat, check_durations, check_group, check_host, check_ports},
 };
 use bellwether_replication::Address;
 use clap::{Parser, ValueEnum};
@@ -216,6 +216,7 @@ impl Checked for Settings {
             // What the API says of the own address may be out of date when a pod starts anew.
             return Err("--reach-by addresses needs --advertise or --advertise-redis".to_owned());
         }
+        check_host("--advertise", self.advertise.as_deref())?;
         check_group(self.group())
     }
 }

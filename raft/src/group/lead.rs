@@ -65,8 +65,10 @@ pub(super) async fn publish<M: StateMachine>(
         // Sooner than a lease ends: who leads alone has nobody whose answers push it further.
         let again = Instant::now() + lease / 4;
         news.0.send_if_modified(|known| {
-            let changed = *known != leadership;
-            *known = leadership;
+            let changed = is_news(known, &leadership, lease);
+            if changed {
+                *known = leadership;
+            }
             changed
         });
         tokio::select! {
@@ -74,6 +76,20 @@ pub(super) async fn publish<M: StateMachine>(
             changed = handing_over.changed() => if changed.is_err() { break },
             () = sleep_until(again) => {}
         }
+    }
+}
+
+/// Whether to tell. Under load a lease moves with each answer; it is told in steps.
+fn is_news(known: &Leadership, now: &Leadership, lease: Duration) -> bool {
+    match (known, now) {
+        (
+            Leadership::Leading { term, until },
+            Leadership::Leading {
+                term: same,
+                until: later,
+            },
+        ) if term == same => *later >= *until + lease / 16,
+        _ => known != now,
     }
 }
 

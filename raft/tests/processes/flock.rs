@@ -3,11 +3,12 @@
 use std::{
     collections::BTreeSet,
     env,
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
 use anyhow::{Context as _, Result, bail, ensure};
-use bellwether_testkit::{Process, Program, ports, until};
+use bellwether_testkit::{Network, Process, Program, ports, until};
 use tempfile::TempDir;
 
 /// Long enough for any wait on a busy machine.
@@ -15,7 +16,9 @@ const LONG: Duration = Duration::from_secs(60);
 
 /// A group and who writes to it.
 pub(crate) struct Flock {
-    ports: Vec<u16>,
+    addresses: Vec<SocketAddr>,
+    /// Where the nodes have a machine each, if they do.
+    pub(crate) network: Option<Network>,
     disk: Option<TempDir>,
     pub(crate) nodes: Vec<Option<Process>>,
     orders: u64,
@@ -29,9 +32,29 @@ pub(crate) struct Flock {
 impl Flock {
     /// Three nodes, all started.
     pub(crate) fn of_three(disk: Option<TempDir>) -> Result<Self> {
-        let ports: Result<Vec<_>> = (0..3).map(|_| ports::free()).collect();
+        let address = |_| Ok(SocketAddr::from(([127, 0, 0, 1], ports::free()?)));
+        let addresses: Result<Vec<_>> = (0..3).map(address).collect();
+        Self::at(addresses?, disk, None)
+    }
+
+    /// Three nodes on a machine each, all started.
+    pub(crate) fn on_network() -> Result<Self> {
+        let network = Network::new(3)?;
+        let addresses = network
+            .hosts()
+            .iter()
+            .map(|host| (host.address, 7000).into());
+        Self::at(addresses.collect(), None, Some(network))
+    }
+
+    fn at(
+        addresses: Vec<SocketAddr>,
+        disk: Option<TempDir>,
+        network: Option<Network>,
+    ) -> Result<Self> {
         let mut flock = Self {
-            ports: ports?,
+            addresses,
+            network,
             disk,
             nodes: Vec::new(),
             orders: 0,
@@ -47,14 +70,20 @@ impl Flock {
     }
 
     pub(crate) fn start(&mut self, n: usize) -> Result<()> {
-        let port = self.ports[n].to_string();
-        let data = self.disk.as_ref().map(|disk| disk.path().join(&port));
+        let address = self.addresses[n].to_string();
+        let data = self
+            .disk
+            .as_ref()
+            .map(|disk| disk.path().join(n.to_string()));
         let data = data.map_or("-".into(), |path| path.to_string_lossy().into_owned());
-        let program = Program::new(env::current_exe()?)
-            .args(["node", &port, &data])
-            .args(self.ports.iter().map(ToString::to_string))
+        let mut program = Program::new(env::current_exe()?)
+            .args(["node", &address, &data])
+            .args(self.addresses.iter().map(ToString::to_string))
             .captured()
             .typed();
+        if let Some(network) = &self.network {
+            program = program.namespace(&network.hosts()[n].namespace);
+        }
         self.nodes[n] = Some(program.spawn()?);
         Ok(())
     }
@@ -98,6 +127,21 @@ impl Flock {
                 }
             }
             bail!("nobody says so")
+        })
+    }
+
+    /// Whether a node refuses what is proposed to it.
+    pub(crate) fn refuses(&mut self, n: usize) -> Result<()> {
+        until(LONG, "a refusal", || -> Result<()> {
+            self.number += 1;
+            let order = format!("add {}", self.number);
+            let answer = self.order(n, &order, LONG)?.context("no answer")?;
+            if answer.starts_with("refused") {
+                return Ok(());
+            }
+            self.unknown.insert(self.number);
+            ensure!(answer == "unknown", "{answer}");
+            bail!("it is taken")
         })
     }
 

@@ -2,6 +2,7 @@
 
 use std::{
     io::{BufRead as _, stdin},
+    net::SocketAddr,
     sync::Arc,
 };
 
@@ -17,11 +18,11 @@ use tokio::{
 
 use crate::counter::{Counter, add, sum};
 
-/// Runs a node until its input ends or it is told to go. Its settings are its own port, its data
-/// directory or `-`, and all ports.
+/// Runs a node until its input ends or it is told to go. Its settings are its own address, its data
+/// directory or `-`, and all addresses.
 pub(crate) fn run(settings: &[String]) -> Result<()> {
-    let [port, data, all @ ..] = settings else {
-        bail!("a node needs a port, a directory and all ports");
+    let [address, data, all @ ..] = settings else {
+        bail!("a node needs an address, a directory and all addresses");
     };
     let runtime = Builder::new_current_thread().enable_all().build()?;
     runtime.block_on(async {
@@ -29,11 +30,13 @@ pub(crate) fn run(settings: &[String]) -> Result<()> {
             "-" => Storage::Memory,
             path => Storage::Directory(path.into()),
         };
-        let listen = ([127, 0, 0, 1], port.parse()?).into();
-        let config = Config::new("flock", port, listen, storage);
+        let config = Config::new("flock", address, address.parse()?, storage);
         let members: Result<Vec<_>> = all
             .iter()
-            .map(|port| Ok(Member::new(port, "127.0.0.1", port.parse()?)))
+            .map(|address| {
+                let at: SocketAddr = address.parse()?;
+                Ok(Member::new(address, at.ip().to_string(), at.port()))
+            })
             .collect();
         let group = Group::start(config, Roster::fixed(members?), Counter::default()).await?;
         serve(Arc::new(group)).await

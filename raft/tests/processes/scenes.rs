@@ -3,6 +3,7 @@
 use std::{thread::sleep, time::Duration};
 
 use anyhow::{Result, ensure};
+use bellwether_testkit::networks_or_skip;
 
 use crate::flock::Flock;
 
@@ -14,6 +15,7 @@ pub(crate) const ALL: &[(&str, Scene)] = &[
         "the_leader_is_stopped_and_continues",
         the_leader_is_stopped_and_continues,
     ),
+    ("the_leader_is_cut_off", the_leader_is_cut_off),
     ("the_leader_is_told_to_go", the_leader_is_told_to_go),
     (
         "processes_without_disks_are_replaced_one_by_one",
@@ -46,6 +48,28 @@ fn the_leader_is_stopped_and_continues() -> Result<()> {
     process.cont()?;
     flock.nodes[leader] = stopped;
     // It must take nothing as its own any more that the others do not have.
+    for _ in 0..20 {
+        flock.write()?;
+    }
+    flock.check()
+}
+
+fn the_leader_is_cut_off() -> Result<()> {
+    if !networks_or_skip("the_leader_is_cut_off") {
+        return Ok(());
+    }
+    let mut flock = Flock::on_network()?;
+    flock.write()?;
+    let leader = flock.leader()?;
+    let network = flock.network.take().expect("it is on one");
+    let others: Vec<usize> = (0..3).filter(|n| *n != leader).collect();
+    network.partition(&[&others])?;
+    let cut_off = flock.nodes[leader].take();
+    println!("  next acknowledged {:.0?} after the cut", flock.gap()?);
+    flock.nodes[leader] = cut_off;
+    // It may take some, of which nobody knows what becomes, until its lease ends.
+    flock.refuses(leader)?;
+    network.heal()?;
     for _ in 0..20 {
         flock.write()?;
     }

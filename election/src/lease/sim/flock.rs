@@ -11,7 +11,7 @@ use super::{
     calls::Faults,
     trouble::{hands, network},
     weather::{Weather, faults, surroundings},
-    world::{Micros, World},
+    world::{Micros, World, micros},
 };
 use crate::{
     Leadership, NodeId, Peer, Rank,
@@ -22,7 +22,8 @@ use crate::{
 ///
 /// Times are microseconds since the world began. Nothing happens between two calls of
 /// [`advance`](Self::advance); what applications wish takes effect at the time of the last one. Breaches
-/// of what the election promises panic.
+/// of what the election promises panic, unless a bug is planted: then it is for the larger world to
+/// notice that two lead.
 pub struct Flock {
     world: World,
     weather: Weather,
@@ -40,8 +41,6 @@ pub enum Plant {
     TrustsOtherClocks,
     /// Does not give leadership up when told to.
     LeadsOnAfterResignation,
-    /// Counts its lease from the answer instead of from the request.
-    CountsFromTheAnswer,
     /// Writes without the version that the write was decided on.
     WritesWithoutVersion,
 }
@@ -53,7 +52,6 @@ impl Plant {
             Self::TakesAtOnce => Flaw::CreatesAtOnce,
             Self::TrustsOtherClocks => Flaw::TrustsOtherClocks,
             Self::LeadsOnAfterResignation => Flaw::LeadsOnAfterResignation,
-            Self::CountsFromTheAnswer => Flaw::CountsFromTheAnswer,
             Self::WritesWithoutVersion => Flaw::WritesWithoutVersion,
         }
     }
@@ -82,6 +80,7 @@ impl Flock {
         }
         world.news = Some(BTreeSet::new());
         world.peers.on = failsafe;
+        world.judge.blind = plant.is_some();
         Self {
             world,
             weather: Weather::Calm,
@@ -101,6 +100,13 @@ impl Flock {
         if self.weather != Weather::Calm {
             self.world.faults = faults(&mut self.world, self.weather);
         }
+        self.bound_delay();
+    }
+
+    /// Leases may be short here; calls that all come too late would be an outage.
+    fn bound_delay(&mut self) {
+        let longest = micros(self.world.call_timeout);
+        self.world.faults.delay = self.world.faults.delay.min(longest);
     }
 
     /// One more thing goes wrong, perhaps at this member.
@@ -111,6 +117,22 @@ impl Flock {
             Weather::Foreign if world.rng.bool() => world.trouble_foreign(),
             _ => network(world, n),
         }
+        self.bound_delay();
+    }
+
+    /// Somebody deletes the Lease, where nothing takes that nobody does: neither failsafe, nor another
+    /// program, which takes a deleted one at once.
+    pub fn delete_lease(&mut self) {
+        let takes_that = self.world.peers.on || self.weather == Weather::Foreign;
+        if !takes_that {
+            self.world.delete_lease();
+        }
+    }
+
+    /// An outage of the API ends, and watches can be opened.
+    pub fn relent(&mut self) {
+        self.world.faults.away = false;
+        self.world.faults.no_watch = false;
     }
 
     /// Everything works from now on. What was on its way arrives now or never.
@@ -249,6 +271,18 @@ impl Flock {
     #[must_use]
     pub fn acts(&self, n: usize) -> bool {
         self.world.nodes[n].acts_at(self.world.now)
+    }
+
+    /// Somebody pauses automatic failover, or resumes it.
+    pub fn pause(&mut self, paused: bool) {
+        self.world.edit_lease(|record| record.paused = paused);
+    }
+
+    /// Whether a member knows that automatic failover is paused.
+    #[must_use]
+    pub fn is_paused(&self, n: usize) -> bool {
+        let running = self.world.nodes[n].running.as_ref();
+        running.is_some_and(|running| running.paused)
     }
 
     /// What a member's clock shows at a time of the world.

@@ -51,6 +51,8 @@ pub(super) struct Running {
     pub(super) pending: Option<CallId>,
     pub(super) stream: Stream,
     pub(super) leadership: Leadership,
+    /// Whether automatic failover is paused, as far as it knows.
+    pub(super) paused: bool,
     /// The highest term that it has published.
     published: Term,
     /// When it sent the latest of its writes that was done, or began the latest round of questions
@@ -94,6 +96,7 @@ impl Node {
             pending: None,
             stream: Stream::default(),
             leadership: Leadership::Vacant,
+            paused: false,
             published: Term::default(),
             renewed: None,
             round: None,
@@ -149,6 +152,7 @@ impl Node {
 impl Running {
     pub(super) fn step(&mut self, now: Now, event: Event) -> (Vec<Action>, Instant) {
         let actions = self.core.step(now, event);
+        self.paused = self.core.paused();
         (actions, self.core.wake_at(now))
     }
 

@@ -272,7 +272,11 @@ impl World {
         let wish = running.and_then(|it| it.wish(|participant| participant.resign(successor)));
         if let Some(event) = wish {
             self.step(n, event);
-            assert!(self.nodes[n].leads().is_none(), "m{n} leads on");
+            assert!(
+                self.nodes[n].leads().is_none(),
+                "{} leads on",
+                self.nodes[n].name
+            );
         }
     }
 
@@ -323,7 +327,13 @@ impl World {
         let Some(running) = &mut self.nodes[n].running else {
             return;
         };
+        let paused = running.paused;
         let (actions, wake_at) = running.step(now, event);
+        if running.paused != paused
+            && let Some(news) = &mut self.news
+        {
+            news.insert(n);
+        }
         for action in actions {
             match action {
                 Action::Call(call) => {

@@ -151,7 +151,7 @@ pub(super) const CALLS: Figure = by(
 );
 pub(super) const ANSWERED: Figure = gauge(
     "bellwether_api_answered_seconds",
-    "How long ago a call of the election to the Kubernetes API last went well; absent before the first.",
+    "How long ago the Kubernetes API last answered the election, or told of the Lease by itself; absent before the first.",
 );
 pub(super) const EVENTS: Figure = by(
     "result",

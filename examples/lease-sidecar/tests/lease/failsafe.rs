@@ -194,3 +194,70 @@ fn with_one_member_silent_writes_stop_at_the_deadline_and_nobody_else_leads() ->
         Ok(())
     })
 }
+
+/// Who is confirmed leads on; who gave the Lease up could not be followed by anybody.
+#[test]
+fn a_switchover_is_refused_while_the_api_is_away() -> Result<()> {
+    play_with_failsafe(|scene| {
+        let primary = scene.settled()?;
+        for pod in &scene.pods {
+            pod.link.refuse()?;
+        }
+        until(PATIENCE, "the members are asked", || {
+            let asking = failsafe(scene, primary)?["asking"].clone();
+            ensure!(asking == true, "{asking}");
+            Ok(())
+        })?;
+        let (code, line) = scene.pods[primary].ask("POST", "/switchover")?;
+        ensure!(
+            code == 409 && line.contains("does not acknowledge"),
+            "{code} {line}"
+        );
+        for pod in &scene.pods {
+            pod.link.heal()?;
+        }
+        scene.settled().map(drop)
+    })
+}
+
+/// The API is silent, so that whoever asks it something waits.
+#[test]
+fn an_agent_that_is_restarted_meanwhile_confirms_before_it_has_asked_the_api() -> Result<()> {
+    for _ in 0..5 {
+        let mut told = false;
+        play_with_failsafe(|scene| {
+            let primary = scene.settled()?;
+            let restarted = (primary + 1) % 3;
+            for pod in &scene.pods {
+                pod.link.silence()?;
+            }
+            until(PATIENCE, "the members are asked", || {
+                let asking = failsafe(scene, primary)?["asking"].clone();
+                ensure!(asking == true, "{asking}");
+                Ok(())
+            })?;
+            let before = scene.pods[restarted].log().len();
+            scene.pods[restarted].restart_agent()?;
+            let (mut promised, mut gave_up) = (None, None);
+            until(PATIENCE, "its first question is given up", || {
+                let log = scene.pods[restarted].log();
+                let log = log.get(before..).unwrap_or(&log);
+                promised = log.find("promised not to take");
+                gave_up = log.find("cannot be checked");
+                ensure!(gave_up.is_some(), "{log}");
+                Ok(())
+            })?;
+            println!("promised at {promised:?}, given up at {gave_up:?}");
+            // A primary that this machine is too slow for asks nobody any more.
+            told = promised.is_some() && promised < gave_up;
+            for pod in &scene.pods {
+                pod.link.heal()?;
+            }
+            scene.settled().map(drop)
+        })?;
+        if told {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("it does not confirm")
+}

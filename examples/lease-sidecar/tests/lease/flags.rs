@@ -27,6 +27,8 @@ fn complaint(flags: &[&str], environment: &[(&str, &str)]) -> String {
 
 #[test]
 fn what_contradicts_is_named() {
+    let long = "x".repeat(5000);
+    let long_address = format!("{long}:6379");
     for (flags, parts) in [
         (
             &["--leader-listen", "0.0.0.0:0"][..],
@@ -35,6 +37,11 @@ fn what_contradicts_is_named() {
         (&["--role-label", "role"], &["--role-label", "--role-pods"]),
         (&["--reach-by", "addresses"], &["--reach-by", "--advertise"]),
         (&["--group", ""], &["--group"]),
+        (&["--advertise", &long], &["--advertise", "253"]),
+        (
+            &["--advertise-redis", &long_address],
+            &["--advertise-redis", "253"],
+        ),
         (&["--max-clients", "0"], &["--max-clients"]),
         (&["--lease", "a/b"], &["--lease (", "a-z"]),
         (&["--namespace", "A"], &["--namespace (", "a-z"]),

@@ -1,6 +1,9 @@
 //! What the cluster's people are told: Kubernetes Events and metrics.
 
-use std::{collections::BTreeSet, time::Duration};
+use std::{
+    collections::BTreeSet,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Context, Result, ensure};
 use bellwether_testkit::{
@@ -195,6 +198,24 @@ fn metrics_tell_of_a_failover_and_of_the_api() -> Result<()> {
             for name in ["bellwether_api_calls_total", "bellwether_events_total"] {
                 ensure!(documented.contains(name) && names.contains(name), "{name}");
             }
+            Ok(())
+        })
+    })
+}
+
+/// It has nothing to ask for: the watch shows it the leader's renewals.
+#[test]
+fn who_follows_hears_of_the_api_without_asking() -> Result<()> {
+    play(&Setting::default(), |scene| {
+        let leader = scene.settled()?;
+        let began = Instant::now();
+        until(PATIENCE, "it was heard of since", || {
+            let (_, body) = scene.pods[(leader + 1) % 3].get("/metrics")?;
+            let scrape = Scrape::parse(&body)?;
+            let heard = scrape.value("bellwether_api_answered_seconds", &[]);
+            let (heard, elapsed) = (heard.context("it is there")?, began.elapsed());
+            ensure!(elapsed > Duration::from_secs(5), "after some renewals");
+            ensure!(heard < elapsed.as_secs_f64(), "{heard} s ago, {elapsed:?}");
             Ok(())
         })
     })

@@ -200,9 +200,9 @@ impl Core {
                 Some(theirs) if theirs.is_primary() => {
                     waiting.insert(name.clone());
                 }
-                None if last == Some(name) && last != Some(own) && !member.foreign => {
-                    silent.push(name.clone());
-                }
+                None if last != Some(name) || last == Some(own) => {}
+                None if member.foreign || member.elsewhere => {}
+                None => silent.push(name.clone()),
                 _ => {}
             }
         }
@@ -338,6 +338,7 @@ impl Core {
             // One that cannot be made is shown; without it the server is what most servers are.
             (Order::DemandReplicas(_), _) => self.begin_serving(run_id.clone()),
             (Order::Promote(_), Err(error)) => {
+                self.failing.not_promoted(self.now);
                 // It may still run, even much later: follow it with a fence.
                 let why = format!("the promotion is in doubt: {error}");
                 self.withdraw(None, Refusal::InDoubt, &why);
@@ -353,6 +354,7 @@ impl Core {
             spell.stage = Stage::Serving { term, run_id };
             self.served = true;
             self.deposed = None;
+            self.failing.promoted();
             let cause = spell.cause;
             self.explain(
                 Kind::Serve { cause },

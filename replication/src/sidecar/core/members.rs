@@ -27,6 +27,8 @@ pub(crate) struct Member {
     pub(crate) respondent: Respondent,
     /// Whether its server has a dataset of another group: then it is none of ours.
     pub(crate) foreign: bool,
+    /// Whether its address leads to the own server, as it was last told.
+    pub(crate) elsewhere: bool,
     /// Since when its server claims to be primary although it should not.
     pub(crate) rogue_since: Option<Instant>,
     pub(crate) fencing: bool,
@@ -112,7 +114,6 @@ impl Core {
         {
             let (name, address) = (following.leader.member.clone(), card.redis.clone());
             self.member_entry(&name, &address);
-            self.relocate();
         }
     }
 
@@ -135,6 +136,7 @@ impl Core {
                     listed: false,
                     respondent: Respondent::default(),
                     foreign: false,
+                    elsewhere: false,
                     rogue_since: None,
                     fencing: false,
                 }),
@@ -149,7 +151,7 @@ impl Core {
 
     /// Whoever speaks for a member knows best where its server is; a member that nobody speaks for
     /// any more stays where it was.
-    fn relocate(&mut self) {
+    pub(super) fn relocate(&mut self) {
         let led = match &self.phase {
             Phase::Following(following) => following.card.as_ref().map(|card| {
                 let leader = following.leader.member.as_str();
@@ -168,6 +170,7 @@ impl Core {
                 member.address = address.clone();
                 member.respondent = Respondent::default();
                 member.foreign = false;
+                member.elsewhere = false;
             }
         }
         // A newcomer is looked at soon, not at the next interval.

@@ -7,6 +7,7 @@
 
 mod cause;
 mod dataset;
+mod failing;
 mod flaw;
 mod following;
 mod guarding;
@@ -33,8 +34,8 @@ use bellwether_election::{Leadership, NodeId, Rank, Term};
 
 pub(crate) use self::message::{Action, Decision, Event, Order, Who};
 use self::{
-    cause::Former, flaw::Flaw, following::Following, guarding::Guard, handover::Handover,
-    leading::Spell, members::Member, telling::FENCE, vacant::Vacancy,
+    cause::Former, failing::Failing, flaw::Flaw, following::Following, guarding::Guard,
+    handover::Handover, leading::Spell, members::Member, telling::FENCE, vacant::Vacancy,
 };
 use super::SidecarConfig;
 use crate::{Address, Card, Clients, Inspection, Kind, Refusal, Server, View};
@@ -122,6 +123,7 @@ pub(crate) struct Core {
     candidacy: Option<Rank>,
     /// After an order failed, the next waits until then.
     retry_from: Instant,
+    failing: Failing,
     /// A primary that is still shown while leadership passes from hand to hand, and until when.
     kept: Option<(Term, Server, Instant)>,
     next_survey: Instant,
@@ -167,6 +169,7 @@ impl Core {
             left: false,
             candidacy: None,
             retry_from: now,
+            failing: Failing::default(),
             kept: None,
             next_survey: now,
             unled_since: now,
@@ -289,6 +292,8 @@ impl Core {
                 self.absorb_leader();
             }
         }
+        // Where a former leader said that its server is does not outlast it.
+        self.relocate();
     }
 
     /// Leadership passed on without a vacancy: that is planned, so the server that serves goes on
@@ -308,9 +313,13 @@ impl Core {
     }
 
     fn absorb_answer(&mut self, who: Who, asked: Instant, result: Result<Inspection, String>) {
-        let result = match who {
-            Who::Own => result,
-            Who::Member { .. } => result.and_then(|said| self.not_own(said)),
+        let elsewhere = match (&who, &result) {
+            (Who::Member { .. }, Ok(said)) => self.is_own(said),
+            _ => false,
+        };
+        let result = match elsewhere {
+            true => Err("its address leads to the own server".to_owned()),
+            false => result,
         };
         let foreign = result.as_ref().is_ok_and(|said| self.is_foreign(said));
         let issue = result.as_ref().ok().and_then(|said| self.issue(said));
@@ -325,6 +334,7 @@ impl Core {
                         self.former.answered(asked, &result);
                     }
                     member.foreign = foreign;
+                    member.elsewhere = elsewhere;
                     &mut member.respondent
                 }
                 _ => return,
@@ -336,13 +346,9 @@ impl Core {
 
     /// A member's name may lead to the own server for a while, when addresses have changed and DNS
     /// does not tell so yet. As a rival it would be fenced.
-    fn not_own(&self, said: Inspection) -> Result<Inspection, String> {
-        match self.own.latest() {
-            Some(own) if own.run_id == said.run_id => {
-                Err("its address leads to the own server".to_owned())
-            }
-            _ => Ok(said),
-        }
+    fn is_own(&self, said: &Inspection) -> bool {
+        let own = self.own.latest();
+        own.is_some_and(|own| own.run_id == said.run_id)
     }
 
     fn absorb_done(&mut self, result: &Result<(), String>) {
@@ -350,6 +356,7 @@ impl Core {
         self.own_valid_from = self.now;
         let is_demand = matches!(order, Order::DemandReplicas(_));
         let is_news = !is_demand || self.guard.answered(result, self.now);
+        let is_news = self.failing.ended(&order, result) && is_news;
         match result {
             Ok(()) => {
                 self.served = match order {

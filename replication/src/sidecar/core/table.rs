@@ -2,6 +2,8 @@
 
 mod decisions;
 mod demand;
+mod failing;
+mod lives;
 mod passports;
 mod pauses;
 

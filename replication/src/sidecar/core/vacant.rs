@@ -162,6 +162,10 @@ impl Core {
             true => (Offsets::Settled, WHILE_PAUSED),
             false => (Offsets::Moving, ""),
         };
+        if self.failing.keeps_from_standing(self.now) {
+            let why = "its promotion failed, and is not tried again at once";
+            return Err((Refusal::InDoubt, why.to_owned()));
+        }
         if let Some((node, theirs)) = self.who_is_ahead(own, since, offsets) {
             let why = format!(
                 "{node} is ahead: {} keys at {}, here {} at {}{hint}",

@@ -247,6 +247,45 @@ fn who_knows_nothing_confirms_and_follows() {
     );
 }
 
+/// The port is open to whoever reaches it.
+#[test]
+fn who_hears_of_the_lease_follows_its_holder_and_not_who_asks() {
+    let mut table = Table::standing(present(10, held()));
+    let holder = table.core.published.clone();
+    let ask = Ask {
+        leader: node("stranger"),
+        term: Term(8),
+        card: "elsewhere".into(),
+        promise: TIMING.lease_duration,
+    };
+    let follows = |table: &Table| match &table.core.published {
+        Leadership::Following { leader, .. } => leader.member.clone(),
+        other => panic!("{other:?}"),
+    };
+    // It may be true, so it is confirmed; the API would say so by and by.
+    for version in 11..14 {
+        let said = table.step(Event::Asked(ask.clone()));
+        assert_eq!(said[0], Action::Answer(Verdict::Confirmed));
+        assert_eq!(table.core.published, holder);
+        alone(&mut table, 3000 * MS);
+        let renewed = Record {
+            renewed: Some(version),
+            ..held()
+        };
+        table.show(present(version as u64, renewed));
+    }
+    assert_eq!(follows(&table), "b");
+    // Without the API, whoever asks knows more.
+    for (time, leader) in [(2000, "b"), (2000, "b"), (2000, "stranger")] {
+        table.step(Event::Asked(ask.clone()));
+        alone(&mut table, time * MS);
+        assert_eq!(follows(&table), leader);
+    }
+    // Nobody goes back.
+    table.show(present(14, held()));
+    assert_eq!(follows(&table), "stranger");
+}
+
 #[test]
 fn a_release_ends_a_promise() {
     let mut table = Table::standing(present(10, held()));

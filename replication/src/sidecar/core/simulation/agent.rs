@@ -9,11 +9,13 @@ use bellwether_election::{Leadership, NodeId};
 use uuid::Uuid;
 
 use super::{
+    bug::Bug,
     data::GROUP,
     election::Seat,
     message::{Task, Work},
-    server::{Server, address_of, node_at},
-    world::{Clock, Happening, MS, Node, SECOND, Time, World, name_of, trace_action, trace_event},
+    port::Waiting,
+    server::{Server, node_at},
+    world::{Clock, Happening, Node, SECOND, Time, World, name_of, trace_action, trace_event},
 };
 use crate::{
     Server as Named, View,
@@ -32,6 +34,8 @@ pub(super) struct Agent {
     pub(super) stopped: bool,
     /// Since when it runs, or is stopped.
     pub(super) runs_since: Time,
+    /// When it last went on after it was stopped.
+    pub(super) resumed: Option<Time>,
     pub(super) seat: Seat,
     pub(super) view: View,
     pub(super) leaving: bool,
@@ -51,6 +55,8 @@ pub(super) struct Agent {
     pub(super) in_step: Option<(u64, Time)>,
     /// Whether it was told that failover is paused.
     pub(super) knows_of_pause: bool,
+    /// What its candidate said last of that.
+    pub(super) tells_pause: bool,
     /// When it gave leadership up of late.
     pub(super) resigned: Vec<Time>,
     /// What its server's passport has to be later than, when it serves.
@@ -59,6 +65,8 @@ pub(super) struct Agent {
     pub(super) demanded: bool,
     /// What happened while it was stopped.
     pub(super) inbox: Vec<Event>,
+    /// What waits at its leader port, then.
+    pub(super) waiting: Waiting,
     pub(super) tasks: HashMap<u64, Task>,
     /// Whether its shell watches the connection to its server.
     pub(super) watches: bool,
@@ -92,21 +100,24 @@ impl World {
         let life = self.number;
         let server = Named {
             name: name_of(node),
-            address: address_of(node),
+            address: self.address(node),
         };
         let mut config = SidecarConfig::new(GROUP, server);
         config.min_replicas_to_write = self.plan.min_replicas;
         config.form_timeout = Duration::from_micros(self.plan.form_timeout);
         config.probe_interval = Duration::from_millis(self.plan.probe_ms);
         let mut core = Core::new(config, self.local(node, self.now));
-        core.flaw = self.flaw;
-        if self.plan.unseen {
+        core.flaw = match self.bug {
+            Some(Bug::Sidecar(flaw)) => Some(flaw),
+            _ => None,
+        };
+        if self.flock.is_some() {
             core.await_members();
         }
-        let id = NodeId {
+        let id = self.enter(node).unwrap_or_else(|| NodeId {
             member: name_of(node),
             incarnation: Uuid::from_u128(u128::from(life)),
-        };
+        });
         self.note(|_| format!("{} agent starts", name_of(node)));
         self.nodes[node].agent = Some(Agent {
             life,
@@ -114,6 +125,7 @@ impl World {
             core,
             stopped: false,
             runs_since: self.now,
+            resumed: None,
             seat: Seat::new(self.now),
             view: View::default(),
             leaving: false,
@@ -125,10 +137,12 @@ impl World {
             gave_way: None,
             in_step: None,
             knows_of_pause: false,
+            tells_pause: false,
             resigned: Vec::new(),
             exceeds: None,
             demanded: false,
             inbox: Vec::new(),
+            waiting: Waiting::default(),
             tasks: HashMap::new(),
             watches: false,
             tick: 0,
@@ -137,8 +151,8 @@ impl World {
         self.step(node, life, Event::Tick);
         self.relink(node, false);
         self.tell_pause(node);
-        if self.plan.unseen {
-            let delay = self.delay();
+        if self.flock.is_some() {
+            let delay = self.discovery_lag();
             self.after(delay, Happening::List { node, life });
         }
     }
@@ -149,12 +163,42 @@ impl World {
             return;
         }
         let all = 0..self.nodes.len();
-        let members = all.map(|node| (name_of(node), address_of(node))).collect();
-        self.ledger.listed(node);
+        let members = all
+            .map(|node| (name_of(node), self.address(node)))
+            .collect();
+        self.ledger.listed(node, self.now);
+        let all = (0..self.nodes.len()).collect();
+        if let Some(flock) = &mut self.flock {
+            flock.list(node, all);
+        }
         self.step(node, life, Event::Members(members));
     }
 
+    /// How late discovery is.
+    pub(super) fn discovery_lag(&mut self) -> Time {
+        if self.flock.is_some() && self.rng.u8(..4) == 0 {
+            self.rng.u64(..SECOND)
+        } else {
+            self.delay()
+        }
+    }
+
     pub(super) fn end_agent(&mut self, node: usize) {
+        if let Some(flock) = &mut self.flock {
+            flock.crash(node);
+        }
+        self.forget_agent(node);
+    }
+
+    /// The sidecar has left; its candidate ends when it has released the Lease.
+    fn depart(&mut self, node: usize) {
+        if let Some(flock) = &mut self.flock {
+            flock.leave(node);
+        }
+        self.forget_agent(node);
+    }
+
+    fn forget_agent(&mut self, node: usize) {
         if self.nodes[node].agent.take().is_some() {
             self.note(|_| format!("{} agent ends", name_of(node)));
             self.relink(node, true);
@@ -167,6 +211,9 @@ impl World {
         {
             agent.stopped = true;
             agent.runs_since = self.now;
+            if let Some(flock) = &mut self.flock {
+                flock.stop(node);
+            }
             self.note(|_| format!("{} agent stops", name_of(node)));
             self.relink(node, false);
         }
@@ -182,13 +229,26 @@ impl World {
             return;
         };
         agent.stopped = false;
+        agent.resumed = Some(now);
         let stopped_for = now - std::mem::replace(&mut agent.runs_since, now);
         let (life, inbox) = (agent.life, std::mem::take(&mut agent.inbox));
         self.note(|_| format!("{} agent goes on", name_of(node)));
+        // Its threads come to their turns in any order.
+        let (port, candidate) = (self.rng.bool(), self.rng.bool());
+        if port {
+            self.continue_port(node);
+        }
+        if let Some(flock) = self.flock.as_mut().filter(|_| candidate) {
+            flock.resume(node);
+        }
         for event in inbox {
             self.step(node, life, event);
         }
         self.step(node, life, Event::Tick);
+        if let Some(flock) = self.flock.as_mut() {
+            flock.resume(node);
+        }
+        self.continue_port(node);
         if self.agent(node, life).is_some() {
             self.unstall(node, stopped_for);
         }
@@ -250,7 +310,7 @@ impl World {
             agent.gave_way = None;
         }
         if left {
-            self.end_agent(node);
+            self.depart(node);
         }
         self.check_pace(node);
     }
@@ -274,12 +334,13 @@ impl World {
             }
             Action::Announce(card) => self.announce(node, card.encode()),
             Action::Ask(who) => {
-                let (to, patience) = match &who {
-                    Who::Own => (node, SECOND),
-                    Who::Member { address, .. } => (node_at(address).expect("a node"), 200 * MS),
-                };
-                let asked = self.local(node, self.now);
-                self.send(node, to, patience, Work::Inspect, Task::Ask { who, asked });
+                let (work, asked) = (Work::Inspect, self.local(node, self.now));
+                match who.clone() {
+                    Who::Own => self.send_home(node, work, Task::Ask { who, asked }),
+                    Who::Member { address, .. } => {
+                        self.send_to(node, &address, work, Task::Ask { who, asked });
+                    }
+                }
             }
             Action::Order(order) => {
                 self.check_lease(node, &order);
@@ -288,11 +349,10 @@ impl World {
                 if let Order::Follow(address) = &order {
                     self.check_following(node, node_at(address).expect("a node"));
                 }
-                self.send(node, node, SECOND, Work::Obey(order), Task::Order);
+                self.send_home(node, Work::Obey(order), Task::Order);
             }
             Action::FenceMember { member, address } => {
-                let to = node_at(&address).expect("a node");
-                self.send(node, to, 200 * MS, Work::Fence, Task::Fence { member });
+                self.send_to(node, &address, Work::Fence, Task::Fence { member });
             }
             Action::Publish(view) => self.publish(node, view),
             Action::Explain(_) | Action::Left => {}

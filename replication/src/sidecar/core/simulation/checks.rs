@@ -60,6 +60,13 @@ impl World {
                 }
             }
         }
+        let within = self.ledger.within(&self.nodes[node].server.data, &missing);
+        if let Some(write) = within {
+            let (who, at) = (name_of(node), self.nodes[node].server.data.position());
+            self.violate(format!(
+                "{who} at {at} lost write {write}, which lies before that"
+            ));
+        }
         self.ledger.excuse(&missing);
         // An order that was late may run whenever it likes: a fence follows it.
         let late = now - message.sent > 100 * MS;
@@ -80,7 +87,7 @@ impl World {
             .reached_since(Path::Orders, node, other, long_ago)
             && theirs.runs()
             && theirs.process_since <= long_ago
-            && self.ledger.met[node][other]
+            && self.knows(node, other, long_ago)
             && self.mesh_settled(node);
         if !reachable {
             return;
@@ -150,7 +157,7 @@ impl World {
         }
         let often = self.nodes[node].promotions.len();
         // An operator may ask again and again for a member that is not there to lead.
-        let asked = self.plan.planned_only() && self.plan.unseen;
+        let asked = self.plan.planned_only() && self.flock.is_some();
         if often > MOST_PROMOTIONS && !asked {
             self.violate(format!(
                 "{} was promoted {often} times in {} s",
@@ -158,6 +165,13 @@ impl World {
                 PING_PONG / SECOND
             ));
         }
+    }
+
+    /// Whether an agent knows where the other's server is, and has done for so long since that one
+    /// moved last.
+    fn knows(&self, node: usize, other: usize, since: Time) -> bool {
+        let moved = self.nodes[other].server.moves > 0;
+        self.ledger.met[node][other].is_some_and(|at| !moved || at <= since)
     }
 
     /// Whether this server was taken by a leader that still leads, just now. A member that hears
@@ -238,16 +252,14 @@ impl World {
             return self.violate(format!("{who} drops what is not ours for {of}"));
         }
         let empty = copy.is_blank() && self.nodes[of].server.data.is_blank();
-        if !empty || server.data.is_blank() || self.plan.plain {
+        // What users removed, keys and passport, is gone by their wish.
+        if !empty || copy.was_emptied() || server.data.is_blank() || self.plan.plain {
             return;
         }
         let since = server.process_since;
-        // Users may have emptied it since then, functions and all: that shall be copied.
-        let heard = self.ledger.heard[node][of].as_ref();
-        let had_data = heard.is_some_and(|(at, said)| at + SECOND > self.now && !said.is_blank());
         let minds = self.nodes[node].agent.as_ref().is_some_and(|agent| {
             let long = agent.runs_since.max(since) + SECOND <= self.now;
-            !agent.stopped && !had_data && (long || agent.followed == Some(of))
+            !agent.stopped && (long || agent.followed == Some(of))
         });
         if minds {
             let keys = server.data.keys();
@@ -265,7 +277,12 @@ impl World {
         // Its agent may learn a little later that it was killed, or fenced by another's.
         let excused = server.was_primary && recently(server.role_since)
             || !server.runs()
-            || recently(server.process_since);
+            || recently(server.process_since)
+            || self.nodes[node]
+                .agent
+                .as_ref()
+                .and_then(|agent| agent.resumed)
+                .is_some_and(recently);
         let primary_of = |view: &View| view.primary.as_ref().and_then(|p| node_at(&p.address));
         let agent = self.nodes[node].agent.as_mut().expect("it acts");
         let before = primary_of(&std::mem::replace(&mut agent.view, view));
@@ -278,6 +295,7 @@ impl World {
                 name_of(node)
             ));
         }
+        self.check_ports();
         if begins && !excused {
             self.check_stamped(node);
             self.check_demand(node);
@@ -353,12 +371,13 @@ impl World {
         for node in 0..self.nodes.len() {
             self.look_at(node);
         }
+        self.check_ports();
         let Some(healing) = self.ledger.healing else {
             return;
         };
         if let Err(why) = self.is_whole() {
             self.ledger.whole_since = None;
-            if self.now > healing + RECOVERY {
+            if self.now > self.recovered_by(healing) {
                 self.violate(format!("not whole again in time: {why}"));
             }
             return;
@@ -366,13 +385,18 @@ impl World {
         let now = self.now;
         let whole_since = *self.ledger.whole_since.get_or_insert(now);
         let rest_since = whole_since.max(self.ledger.unrest);
-        if rest_since > healing + RECOVERY {
+        if rest_since > self.recovered_by(healing) {
             return self.violate("does not come to rest".to_owned());
         }
         self.ledger.calm |= now > whole_since + REST / 2;
         if now > rest_since + REST {
             self.conclude();
         }
+    }
+
+    fn recovered_by(&self, healed: Time) -> Time {
+        let forming = self.plan.by_lease.map_or(0, |_| self.plan.form_timeout);
+        self.led_again_by(healed) + forming + RECOVERY
     }
 
     fn look_at(&mut self, node: usize) {

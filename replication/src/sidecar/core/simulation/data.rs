@@ -104,6 +104,11 @@ impl Data {
         !self.has_data() && papers.passport().is_none_or(|passport| passport.blank)
     }
 
+    /// Whether users removed what there was.
+    pub(super) fn was_emptied(&self) -> bool {
+        self.log.contains(&Entry::Flush) || self.log.contains(&Entry::FlushFunctions)
+    }
+
     pub(super) fn papers(&self) -> Papers {
         let last = self.log.iter().rev().find_map(|entry| match entry {
             Entry::Stamp {

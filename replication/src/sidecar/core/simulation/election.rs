@@ -10,8 +10,6 @@ use super::world::{Happening, MS, SECOND, Time, World, name_of};
 
 /// How long a leader may act after its last renewal, in worlds with leases.
 pub(super) const LEASE: Time = 700 * MS;
-/// When another may take the lease of one who is not heard: clocks drift.
-const EXPIRY: Time = LEASE * 6 / 5;
 /// When a vote no longer waits for those who have not spoken.
 const VOTE_TIMEOUT: Time = 500 * MS;
 /// How long a named successor has the right of way.
@@ -141,6 +139,9 @@ impl World {
     // What the applications want.
 
     pub(super) fn campaign(&mut self, node: usize, rank: Rank) {
+        if let Some(flock) = &mut self.flock {
+            return flock.campaign(node, rank);
+        }
         let now = self.now;
         let seat = self.seat(node);
         let since = seat.candidacy.as_ref().map_or(now, |(_, since)| *since);
@@ -150,11 +151,15 @@ impl World {
     }
 
     pub(super) fn resign(&mut self, node: usize, successor: Option<NodeId>) {
+        if let Some(flock) = &mut self.flock {
+            flock.resign(node, successor);
+            self.seat(node).resigned = true;
+            return;
+        }
         let until = self.now + RIGHT_OF_WAY;
         let led = self.seat(node).leads();
         if led {
             self.become_vacant(node);
-            self.leased_until = self.now;
         }
         let connected = successor.filter(|successor| {
             (0..self.nodes.len()).any(|other| {
@@ -174,6 +179,9 @@ impl World {
     }
 
     pub(super) fn announce(&mut self, node: usize, card: Bytes) {
+        if let Some(flock) = &mut self.flock {
+            return flock.announce(node, card);
+        }
         self.seat(node).card = card;
         self.tell_peers_of(node);
         self.decide_soon();
@@ -181,7 +189,7 @@ impl World {
 
     /// What was heard before a long stop no longer counts.
     pub(super) fn unstall(&mut self, node: usize, stopped_for: Time) {
-        if stopped_for < LEASE {
+        if stopped_for < LEASE || self.flock.is_some() {
             return;
         }
         let leads_on = !self.plan.lease && !self.plan.quorum && self.rng.bool();
@@ -215,7 +223,7 @@ impl World {
                     };
                     self.note(|_| format!("{} and {} {state}", name_of(a), name_of(b)));
                     if should {
-                        self.ledger.met(a, b);
+                        self.ledger.met(a, b, now);
                     }
                     self.tell_peers(a);
                     self.tell_peers(b);
@@ -236,7 +244,6 @@ impl World {
                 && self.has_quorum(node)
             {
                 self.seat(node).renewed = self.now;
-                self.leased_until = self.now + EXPIRY;
                 self.tell(node);
             }
         }
@@ -244,15 +251,12 @@ impl World {
     }
 
     fn has_quorum(&self, node: usize) -> bool {
-        if self.plan.unseen {
-            return self.network.keeper[node];
-        }
         let linked = (0..self.nodes.len()).filter(|other| self.mesh.connects(node, *other));
         !self.plan.quorum || (linked.count() + 1) * 2 > self.nodes.len()
     }
 
     pub(super) fn decide_soon(&mut self) {
-        if !self.voting {
+        if !self.voting && self.flock.is_none() {
             self.voting = true;
             let delay = self.delay();
             self.after(delay, Happening::Vote(Vote::Decide));
@@ -264,8 +268,7 @@ impl World {
         if group.is_empty() {
             return;
         }
-        let cut = self.plan.unseen && !self.network.keeper[group[0]];
-        if cut || self.plan.quorum && group.len() * 2 <= self.nodes.len() {
+        if self.plan.quorum && group.len() * 2 <= self.nodes.len() {
             for &node in group {
                 let since = *self.seat(node).minority_since.get_or_insert(now);
                 if self.runs(node) && now >= since + LEASE && self.seat(node).role != Role::Vacant {
@@ -365,9 +368,6 @@ impl World {
         if self.hand_over(group) {
             return;
         }
-        if self.plan.unseen && (self.now < self.leased_until || self.take_at_once(group)) {
-            return;
-        }
         for &node in group {
             if self.runs(node) && self.seat(node).role != Role::Vacant {
                 self.become_vacant(node);
@@ -378,7 +378,7 @@ impl World {
             let seat = self.seat(*node);
             seat.role == Role::Vacant && (seat.spoke || now >= seat.since + VOTE_TIMEOUT)
         });
-        let missing = !self.plan.unseen && group.len() < self.nodes.len();
+        let missing = group.len() < self.nodes.len();
         let forming = missing
             && group
                 .iter()
@@ -387,8 +387,7 @@ impl World {
             return;
         }
         let stands = |node: usize| {
-            let may = self.may_take_the_lease(node);
-            let agent = self.nodes[node].agent.as_ref().filter(|_| may)?;
+            let agent = self.nodes[node].agent.as_ref()?;
             let votes = !agent.stopped && agent.seat.spoke;
             Some((agent.seat.strength(now).filter(|_| votes)?, Reverse(node)))
         };
@@ -398,27 +397,6 @@ impl World {
             self.lead(winner, term);
             self.decide_soon();
         }
-    }
-
-    /// Where candidates race, any of them may lead, with or without a vacancy before; true if one
-    /// does.
-    fn take_at_once(&mut self, group: &[usize]) -> bool {
-        let stands = |node: &usize| self.runs(*node) && self.stands(*node);
-        let may = |node: &usize| self.may_take_the_lease(*node);
-        let candidates: Vec<usize> = group.iter().copied().filter(stands).filter(may).collect();
-        if candidates.is_empty() || self.rng.u8(..4) == 0 {
-            return false;
-        }
-        let winner = candidates[self.rng.usize(..candidates.len())];
-        let term = self.highest(group).next();
-        self.lead(winner, term);
-        self.decide_soon();
-        true
-    }
-
-    fn stands(&self, node: usize) -> bool {
-        let agent = self.nodes[node].agent.as_ref();
-        agent.is_some_and(|agent| agent.seat.candidacy.is_some())
     }
 
     /// A resigned leader's successor leads at once, without a vacancy; true while it may.
@@ -457,8 +435,6 @@ impl World {
         seat.highest = term;
         seat.renewed = now;
         seat.handover = None;
-        self.leased_until = now + EXPIRY;
-        self.took_the_lease(node);
         self.take_role(node, Role::Leading(term));
     }
 
@@ -479,6 +455,6 @@ impl World {
 }
 
 /// Whether this is the member that was named, perhaps without its incarnation.
-pub(super) fn is_called(node: &NodeId, named: &NodeId) -> bool {
+fn is_called(node: &NodeId, named: &NodeId) -> bool {
     node == named || named.incarnation.is_nil() && node.member == named.member
 }

@@ -1,121 +1,14 @@
-//! What a world is like, and what goes wrong in it.
-
-use fastrand::Rng;
+//! What goes wrong in a world, and is repaired.
 
 use super::{
     data::{Data, Entry},
     election::Vote,
     network::Path,
+    plan::{Kept, Weather},
     server::{Process, Server},
-    world::{Happening, MS, Node, SECOND, Time, World, name_of},
+    world::{Happening, MS, Node, World, name_of},
 };
 use crate::sidecar::core::Event;
-
-/// What kinds of faults there are.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Weather {
-    /// Only what an operator asks for.
-    Planned,
-    Crashes,
-    Stops,
-    Cuts,
-    /// Everything restarts, and users empty what they can.
-    Blackouts,
-    Everything,
-}
-
-/// What a seed decides beforehand.
-#[derive(Debug)]
-pub(super) struct Plan {
-    pub(super) nodes: usize,
-    weather: Weather,
-    /// Leadership has an end.
-    pub(super) lease: bool,
-    /// A minority has no leader.
-    pub(super) quorum: bool,
-    /// Servers are restarted as writable primaries too.
-    pub(super) plain: bool,
-    /// Candidates race, and know of each other by discovery alone.
-    pub(super) unseen: bool,
-    /// How many replicas a primary is to have.
-    pub(super) min_replicas: u32,
-    /// How long members are waited for.
-    pub(super) form_timeout: Time,
-    /// What most servers keep when they are restarted.
-    kept: Kept,
-    /// Whose server has a dataset of another group.
-    foreign: Option<usize>,
-    /// The servers start with data from before.
-    old_data: bool,
-    pub(super) probe_ms: u64,
-    /// The most that a write takes to a replica.
-    pub(super) lag: Time,
-    /// When a replica gives up a silent connection.
-    pub(super) link_timeout: Time,
-    pub(super) write_every: Time,
-    /// When faults end.
-    pub(super) troubled: Time,
-    faults: usize,
-    /// The most that a slow message takes.
-    pub(super) slowness: Time,
-    pub(super) lame: Option<usize>,
-    /// When an operator first pauses failover, in worlds where candidates race.
-    pub(super) pause: Option<Time>,
-}
-
-impl Plan {
-    pub(super) fn draw(rng: &mut Rng) -> Self {
-        let nodes = rng.usize(2..=5);
-        let weather = match rng.u8(..14) {
-            0 | 1 | 13 => Weather::Planned,
-            2 | 3 => Weather::Crashes,
-            4 | 5 => Weather::Stops,
-            6 | 7 => Weather::Cuts,
-            8..=10 => Weather::Blackouts,
-            _ => Weather::Everything,
-        };
-        let unseen = rng.u8(..3) == 0;
-        // Of a copy, so that what is drawn next does not depend on it.
-        let min_replicas = u32::from(rng.clone().u8(..).is_multiple_of(3));
-        let some = |rng: &mut Rng| (nodes > 2 && rng.u8(..8) == 0).then(|| rng.usize(..nodes));
-        Self {
-            nodes,
-            weather,
-            unseen,
-            min_replicas,
-            form_timeout: rng.u64(500 * MS..2 * SECOND),
-            kept: [Kept::Nothing, Kept::Writes, Kept::Writes, Kept::Snapshot][rng.usize(..4)],
-            foreign: some(rng),
-            lease: unseen || rng.bool(),
-            quorum: nodes > 2 && !unseen && rng.u8(..4) == 0,
-            plain: weather == Weather::Crashes && rng.u8(..3) == 0,
-            old_data: rng.u8(..4) == 0,
-            probe_ms: 100 * rng.u64(1..=2),
-            lag: rng.u64(MS..100 * MS),
-            link_timeout: rng.u64(300 * MS..3 * SECOND),
-            write_every: rng.u64(10 * MS..60 * MS),
-            troubled: rng.u64(2 * SECOND..5 * SECOND),
-            faults: rng.usize(2..14),
-            slowness: rng.u64(2 * MS..90 * MS),
-            lame: some(rng),
-            pause: None,
-        }
-    }
-
-    pub(super) fn planned_only(&self) -> bool {
-        self.weather == Weather::Planned
-    }
-}
-
-/// What a restarted server has.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Kept {
-    Nothing,
-    /// All, under a new history: an append-only file.
-    Writes,
-    /// What there was some time ago, and its position: a snapshot.
-    Snapshot,
-}
 
 /// Something goes wrong, or right again.
 #[derive(Clone, Copy, Debug)]
@@ -153,6 +46,19 @@ pub(super) enum Fault {
     Leave(usize),
     /// A user of the primary removes all keys, or the passport with all functions.
     Flush(Entry),
+    /// A pod that is down comes back with a new address.
+    Move(usize),
+    /// Something happens between the API and all members, or one.
+    Api(usize),
+    /// Somebody deletes the Lease.
+    DeleteLease,
+    /// The API is there again.
+    ApiRelents,
+    /// The API cannot be reached from one node, or can again.
+    CutFromApi {
+        node: usize,
+        open: bool,
+    },
     /// An operator pauses automatic failover, or resumes it.
     Pause(bool),
     /// All is repaired.
@@ -183,7 +89,12 @@ impl World {
             let start = self.rng.u64(..300 * MS);
             self.after(start, Happening::Fault(Fault::StartAgent(node)));
         }
-        self.after(0, Happening::Vote(Vote::Beat));
+        let planned = self.plan.planned_only();
+        match &mut self.flock {
+            None => self.after(0, Happening::Vote(Vote::Beat)),
+            Some(flock) if !planned && self.rng.u8(..3) > 0 => flock.trouble(),
+            Some(_) => {}
+        }
         self.after(0, Happening::Write);
         self.after(0, Happening::Look);
         for _ in 0..self.plan.faults {
@@ -195,191 +106,11 @@ impl World {
     }
 
     /// Whose agent leads, if one does.
-    fn leader(&self) -> Option<usize> {
+    pub(super) fn leader(&self) -> Option<usize> {
         (0..self.nodes.len()).find(|node| {
             let agent = self.nodes[*node].agent.as_ref();
             agent.is_some_and(|agent| agent.seat.leads() && !agent.stopped)
         })
-    }
-
-    /// Something goes wrong somewhere; every other time where it hurts most.
-    fn strike(&mut self) {
-        use Weather::{Blackouts, Crashes, Cuts, Everything, Planned, Stops};
-        let leader = self.leader().filter(|_| self.rng.bool());
-        let node = leader.unwrap_or_else(|| self.rng.usize(..self.plan.nodes));
-        let kinds: &[u8] = match self.plan.weather {
-            Planned => &[0, 0, 1],
-            Crashes => &[0, 2, 2, 3, 4, 11, 12],
-            Stops => &[0, 5, 6, 7, 8],
-            Cuts => &[0, 9, 9, 10, 13],
-            Blackouts => &[0, 2, 3, 4, 14, 14, 15, 16, 17, 17],
-            Everything => &[0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17],
-        };
-        let kind = kinds[self.rng.usize(..kinds.len())];
-        let short = self.rng.u64(20 * MS..600 * MS);
-        let long = self.rng.u64(100 * MS..3 * SECOND);
-        let span = if self.rng.bool() { short } else { long };
-        let faults = match kind {
-            0 => {
-                let to = self.rng.bool().then(|| self.rng.usize(..self.plan.nodes));
-                vec![(0, Fault::Switchover { to, anywhere: node })]
-            }
-            1 => vec![
-                (0, Fault::Leave(node)),
-                (span + SECOND, Fault::StartAgent(node)),
-            ],
-            2 => vec![(0, Fault::KillServer(node)), (span, self.restart(node))],
-            3 => vec![(0, Fault::KillAgent(node)), (span, Fault::StartAgent(node))],
-            4 => vec![
-                (0, Fault::KillServer(node)),
-                (0, Fault::KillAgent(node)),
-                (span, self.restart(node)),
-                (long, Fault::StartAgent(node)),
-            ],
-            5 => vec![
-                (0, Fault::StopServer(node)),
-                (span, Fault::ContinueServer(node)),
-            ],
-            6 => vec![
-                (0, Fault::StopAgent(node)),
-                (span, Fault::ContinueAgent(node)),
-            ],
-            7 => vec![
-                (0, Fault::StopServer(node)),
-                (0, Fault::StopAgent(node)),
-                (span, Fault::ContinueServer(node)),
-                (long, Fault::ContinueAgent(node)),
-            ],
-            8 => vec![
-                (0, Fault::StopServer(node)),
-                (short, Fault::KillAgent(node)),
-                (span + SECOND, Fault::ContinueServer(node)),
-                (long + SECOND, Fault::StartAgent(node)),
-            ],
-            11 => {
-                let at_once = self.rng.u64(MS..20 * MS);
-                vec![(0, Fault::KillServer(node)), (at_once, self.restart(node))]
-            }
-            12 => self.amnesia(node, span),
-            14 => self.blackout(span),
-            15 => vec![(0, Fault::Flush(Entry::Flush))],
-            16 => vec![(0, Fault::Flush(Entry::FlushFunctions))],
-            17 => self.left_behind(node),
-            13 => {
-                let deaf = |open| Fault::Isolate {
-                    nodes: 1 << node,
-                    open,
-                    all: false,
-                };
-                vec![(0, deaf(false)), (SECOND + long, deaf(true))]
-            }
-            9 => {
-                let nodes = self.rng.u32(1..(1 << self.plan.nodes) - 1);
-                let isolate = |open| Fault::Isolate {
-                    nodes,
-                    open,
-                    all: true,
-                };
-                vec![(0, isolate(false)), (span, isolate(true))]
-            }
-            _ => {
-                let to = (node + self.rng.usize(1..self.plan.nodes)) % self.plan.nodes;
-                let path = [Path::Agents, Path::Orders, Path::Streams][self.rng.usize(..3)];
-                let cut = |open| Fault::Cut {
-                    path,
-                    from: node,
-                    to,
-                    open,
-                };
-                vec![(0, cut(false)), (span, cut(true))]
-            }
-        };
-        for (delay, fault) in faults {
-            self.after(delay, Happening::Fault(fault));
-        }
-    }
-
-    /// A node comes back empty where it can see nobody, and then meets agents that know of no
-    /// leader.
-    fn amnesia(&mut self, node: usize, span: Time) -> Vec<(Time, Fault)> {
-        let alone = |open| Fault::Isolate {
-            nodes: 1 << node,
-            open,
-            all: true,
-        };
-        let mut faults = vec![
-            (0, alone(false)),
-            (0, Fault::KillServer(node)),
-            (0, Fault::KillAgent(node)),
-            (
-                20 * MS,
-                Fault::StartServer {
-                    node,
-                    kept: Kept::Nothing,
-                    plain: false,
-                },
-            ),
-            (30 * MS, Fault::StartAgent(node)),
-            (30 * MS + span, alone(true)),
-        ];
-        for other in (0..self.plan.nodes).filter(|other| *other != node) {
-            if self.rng.u8(..4) > 0 {
-                faults.push((0, Fault::KillAgent(other)));
-                faults.push((span + 200 * MS, Fault::StartAgent(other)));
-            }
-        }
-        faults
-    }
-
-    /// Every process is gone, at once or one after the other, the leader last or when it happens; and
-    /// they come back together or when they like.
-    fn blackout(&mut self, span: Time) -> Vec<(Time, Fault)> {
-        let mut faults = Vec::new();
-        let last = self.leader().filter(|_| self.rng.bool());
-        let gradual = self.rng.bool();
-        let apart = [200 * MS, 2 * SECOND][self.rng.usize(..2)];
-        for node in 0..self.plan.nodes {
-            let end = match gradual {
-                true if last == Some(node) => span,
-                true => self.rng.u64(..span),
-                false => 0,
-            };
-            faults.push((end, Fault::KillServer(node)));
-            faults.push((end, Fault::KillAgent(node)));
-            let back = span + self.rng.u64(MS..apart);
-            faults.push((back, self.restart(node)));
-            faults.push((back + self.rng.u64(..300 * MS), Fault::StartAgent(node)));
-        }
-        faults
-    }
-
-    /// A node misses what happens before everything is gone, and all come back together.
-    fn left_behind(&mut self, stale: usize) -> Vec<(Time, Fault)> {
-        let mut faults = vec![(0, Fault::KillServer(stale)), (0, Fault::KillAgent(stale))];
-        if self.rng.bool() {
-            faults.push((300 * MS, Fault::Flush(Entry::Flush)));
-        }
-        let end = self.rng.u64(500 * MS..SECOND);
-        for node in 0..self.plan.nodes {
-            let back = end + self.rng.u64(10 * MS..100 * MS);
-            faults.extend([
-                (end, Fault::KillServer(node)),
-                (end, Fault::KillAgent(node)),
-                (back, self.restart(node)),
-                (back + self.rng.u64(..100 * MS), Fault::StartAgent(node)),
-            ]);
-        }
-        faults
-    }
-
-    fn restart(&mut self, node: usize) -> Fault {
-        let kept = [Kept::Nothing, self.plan.kept, Kept::Writes, Kept::Snapshot];
-        let kept = match self.plan.weather {
-            Weather::Blackouts => self.plan.kept,
-            _ => kept[self.rng.usize(..4)],
-        };
-        let plain = self.plan.plain && self.rng.bool();
-        Fault::StartServer { node, kept, plain }
     }
 
     pub(super) fn fault(&mut self, fault: Fault) {
@@ -420,6 +151,26 @@ impl World {
             Fault::Switchover { to, anywhere } => self.switch_over(to, anywhere),
             Fault::Leave(node) => self.leave(node),
             Fault::Flush(entry) => self.flush(entry),
+            Fault::Move(node) => self.move_pod(node),
+            Fault::CutFromApi { node, open } => {
+                self.note(|_| format!("{} reaches the API: {open}", name_of(node)));
+                self.reach_api(node, open);
+            }
+            Fault::Api(node) => {
+                if let Some(flock) = &mut self.flock {
+                    flock.strike(node);
+                }
+            }
+            Fault::DeleteLease => {
+                if let Some(flock) = &mut self.flock {
+                    flock.delete_lease();
+                }
+            }
+            Fault::ApiRelents => {
+                if let Some(flock) = &mut self.flock {
+                    flock.relent();
+                }
+            }
             Fault::Pause(paused) => self.pause(paused),
             Fault::End => self.heal(),
         }
@@ -451,7 +202,7 @@ impl World {
         let side = |node: usize| nodes >> node & 1;
         let now = self.now;
         for node in (0..self.nodes.len()).filter(|node| all && side(*node) == 1) {
-            self.network.keeper[node] = open;
+            self.reach_api(node, open);
         }
         for a in 0..self.nodes.len() {
             for b in 0..a {
@@ -465,6 +216,32 @@ impl World {
                 }
             }
         }
+    }
+
+    /// All agents hear of it, each in its own time.
+    fn move_pod(&mut self, node: usize) {
+        let down = self.nodes[node].server.process == Process::Dead;
+        if !down || self.nodes[node].agent.is_some() {
+            return;
+        }
+        self.nodes[node].server.moves += 1;
+        self.note(|world| format!("{} moves to {}", name_of(node), world.address(node)));
+        self.ledger.moved(node);
+        for other in 0..self.nodes.len() {
+            let Some(life) = self.nodes[other].agent.as_ref().map(|agent| agent.life) else {
+                continue;
+            };
+            let lag = self.discovery_lag();
+            self.after(lag, Happening::List { node: other, life });
+        }
+    }
+
+    fn reach_api(&mut self, node: usize, open: bool) {
+        self.network.keeper[node] = open;
+        if let Some(flock) = &mut self.flock {
+            flock.cut(node, !open);
+        }
+        self.relink(node, false);
     }
 
     fn switch_over(&mut self, to: Option<usize>, anywhere: usize) {
@@ -551,6 +328,9 @@ impl World {
                 // Only after its former life was noticed to be over.
                 self.after(30 * MS, Happening::Fault(Fault::StartAgent(node)));
             }
+        }
+        if let Some(flock) = &mut self.flock {
+            flock.heal();
         }
         self.ledger.healing = Some(self.now);
         self.after(40 * MS, Happening::Look);

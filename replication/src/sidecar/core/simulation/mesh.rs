@@ -50,6 +50,10 @@ impl World {
 
     pub(super) fn relink_pair(&mut self, a: usize, b: usize, died: bool) {
         let should = self.should_connect(a, b);
+        let hear = self.network.converse(a, b);
+        if let Some(flock) = &mut self.flock {
+            flock.part(a, b, !hear);
+        }
         let link = self.mesh.link(a, b);
         if link.wanted == should && !died {
             return;
@@ -69,7 +73,7 @@ impl World {
     }
 
     pub(super) fn should_connect(&self, a: usize, b: usize) -> bool {
-        let heard = if self.plan.unseen {
+        let heard = if self.flock.is_some() {
             self.network.keeper[a] && self.network.keeper[b]
         } else {
             self.network.converse(a, b)
@@ -79,13 +83,6 @@ impl World {
 
     /// The agents that hear each other, directly or through others.
     pub(super) fn groups(&self) -> Vec<Vec<usize>> {
-        if self.plan.unseen {
-            let running = (0..self.nodes.len()).filter(|node| self.runs(*node));
-            let (group, cut): (Vec<usize>, Vec<usize>) =
-                running.partition(|node| self.network.keeper[*node]);
-            let alone = cut.into_iter().map(|node| vec![node]);
-            return alone.chain([group]).collect();
-        }
         let mut left: Vec<usize> = (0..self.nodes.len())
             .filter(|node| self.nodes[*node].agent.is_some())
             .collect();

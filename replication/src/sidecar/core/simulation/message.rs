@@ -2,10 +2,12 @@
 
 use std::{collections::BTreeSet, time::Instant};
 
+use bellwether_election::Term;
+
 use super::{
     network::Path,
-    server::{Process, address_of, node_at},
-    world::{Happening, MS, Time, World, name_of},
+    server::{Process, address_of, moves_at, node_at},
+    world::{Happening, MS, SECOND, Time, World, name_of},
 };
 use crate::{
     Address, Clients, Inspection,
@@ -19,6 +21,8 @@ pub(super) struct Message {
     pub(super) to: usize,
     pub(super) task: u64,
     pub(super) sent: Time,
+    /// How often the pod that it is for had moved, as far as the sender knows.
+    pub(super) moves: u32,
     pub(super) work: Work,
 }
 
@@ -27,6 +31,8 @@ pub(super) enum Work {
     Inspect,
     Obey(Order),
     Fence,
+    /// A client's, which its leader port forwards.
+    Write(u32),
 }
 
 #[derive(Clone, Debug)]
@@ -42,10 +48,26 @@ pub(super) enum Task {
     Ask { who: Who, asked: Instant },
     Order,
     Fence { member: String },
+    Forward { write: u32, term: Term },
 }
 
 impl World {
-    pub(super) fn send(&mut self, from: usize, to: usize, patience: Time, work: Work, task: Task) {
+    /// Sends something to the server at this address, which may be another's by now, or nobody's.
+    pub(super) fn send_to(&mut self, from: usize, to: &Address, work: Work, task: Task) {
+        let node = node_at(to).expect("a node");
+        let message = self.send(from, node, 200 * MS, work, task);
+        self.arrive_later(Message {
+            moves: moves_at(to),
+            ..message
+        });
+    }
+
+    pub(super) fn send_home(&mut self, node: usize, work: Work, task: Task) {
+        let message = self.send(node, node, SECOND, work, task);
+        self.arrive_later(message);
+    }
+
+    fn send(&mut self, from: usize, to: usize, patience: Time, work: Work, task: Task) -> Message {
         self.number += 1;
         let number = self.number;
         let agent = self.nodes[from].agent.as_mut().expect("it acts");
@@ -57,20 +79,25 @@ impl World {
             outcome: failed,
         };
         self.after(patience, late);
-        let message = Message {
+        Message {
             from,
             to,
             task: number,
             sent: self.now,
+            moves: self.nodes[to].server.moves,
             work,
-        };
+        }
+    }
+
+    fn arrive_later(&mut self, message: Message) {
         let delay = self.delay();
         self.after(delay, Happening::Arrive(message));
     }
 
     pub(super) fn arrive(&mut self, message: Message) {
         let Message { from, to, task, .. } = message;
-        if !self.network.reaches(Path::Orders, from, to) {
+        let gone = message.moves != self.nodes[to].server.moves;
+        if gone || !self.network.reaches(Path::Orders, from, to) {
             return;
         }
         match self.nodes[to].server.process {
@@ -99,6 +126,7 @@ impl World {
                 Outcome::Said(Box::new(self.nodes[to].server.inspection(attached)))
             }
             Work::Fence => self.fence(from, to),
+            Work::Write(write) => self.write_arrives(to, *write),
             Work::Obey(order) => match self.obey(message, order) {
                 Ok(()) => Outcome::Done,
                 Err(error) => Outcome::Failed(error),
@@ -127,6 +155,11 @@ impl World {
         self.attached_to(primary).len() >= demanded
     }
 
+    /// Where this node's server is.
+    pub(super) fn address(&self, node: usize) -> Address {
+        address_of(node, self.nodes[node].server.moves)
+    }
+
     /// Where the replicas are that the server knows of.
     fn attached_to(&self, primary: usize) -> BTreeSet<Address> {
         let server = &self.nodes[primary].server;
@@ -135,7 +168,7 @@ impl World {
             let dead = other.server.process == Process::Dead;
             *node != primary && !dead && other.server.is_in_step_with(server)
         });
-        attached.map(|(node, _)| address_of(node)).collect()
+        attached.map(|(node, _)| self.address(node)).collect()
     }
 
     pub(super) fn fence(&mut self, from: usize, to: usize) -> Outcome {
@@ -241,6 +274,12 @@ impl World {
                     asked,
                     answer: Box::new(answer),
                 }
+            }
+            Task::Forward { write, term } => {
+                if matches!(outcome, Outcome::Done) {
+                    self.write_done(node, write, term);
+                }
+                return;
             }
             Task::Order => Event::Done(result(outcome)),
             Task::Fence { member } => Event::Fenced {

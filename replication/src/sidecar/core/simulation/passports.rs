@@ -10,10 +10,20 @@ use crate::{Inspection, Link, Papers, Relation, passport::Issue, sidecar::core::
 /// What could be known for this long must be known.
 const KNOWN: Time = 1_500 * MS;
 
-/// Clocks drift, and answers take time.
+/// Answers take time.
 const TOLERANCE: Time = 20 * MS;
 
 impl World {
+    /// Clocks drift.
+    fn tolerance(&self) -> Time {
+        let drift = if self.flock.is_some() {
+            self.plan.form_timeout / 20
+        } else {
+            0
+        };
+        TOLERANCE + drift
+    }
+
     /// An agent gives an order to its own server.
     pub(super) fn check_passport(&mut self, node: usize, order: &Order) {
         let server = &self.nodes[node].server;
@@ -71,12 +81,12 @@ impl World {
             return self.violate(format!("{} promotes what is not ours", name_of(node)));
         }
         let since = agent.unserved_since;
-        let waits = self.plan.form_timeout.saturating_sub(TOLERANCE);
+        let waits = self.plan.form_timeout.saturating_sub(self.tolerance());
         let in_step = agent.in_step.is_some_and(|(run, at)| {
-            run == server.run && since <= at + self.plan.form_timeout + TOLERANCE
+            run == server.run && since <= at + self.plan.form_timeout + self.tolerance()
         });
         let follows = server.link == Link::Up && server.of == agent.last_primary;
-        if in_step || follows || !self.plan.unseen || self.now >= since + waits {
+        if in_step || follows || self.flock.is_none() || self.now >= since + waits {
             return;
         }
         let silent = (0..self.nodes.len()).find(|other| {
@@ -112,7 +122,7 @@ impl World {
         let own = &self.nodes[node].server;
         let since = own.process_since.max(server.process_since);
         let steady = since + 250 * MS < ordered;
-        let stands = self.plan.unseen || self.stands_since(node, other, 100 * MS);
+        let stands = self.flock.is_some() || self.stands_since(node, other, 100 * MS);
         let later = theirs.issue() > ours.stamped() && !theirs.is_blank() && !theirs.is_foreign();
         if apart && known && steady && stands && later && self.waits_for_the_unseen(node) {
             let (who, them) = (name_of(node), name_of(other));
@@ -128,7 +138,7 @@ impl World {
         let agent = self.nodes[node].agent.as_ref();
         let gave_way = agent.and_then(|agent| agent.gave_way);
         let until = gave_way.map(|at| at + self.plan.form_timeout);
-        until.is_none_or(|until| self.now + TOLERANCE < until)
+        until.is_none_or(|until| self.now + self.tolerance() < until)
     }
 
     /// An agent fences another's server.

@@ -11,15 +11,23 @@ use crate::{Address, Clients, Inspection, Link, MinReplicas, Papers, Role, sidec
 /// The first port of the model's servers; the server of node `n` listens on this plus `n`.
 const FIRST_PORT: u16 = 7000;
 
-pub(super) fn address_of(node: usize) -> Address {
-    Address::new(
-        "redis",
-        FIRST_PORT + u16::try_from(node).expect("few nodes"),
-    )
+/// How their hosts' names begin.
+const HOST: &str = "redis-";
+
+/// Where the server of a node is whose pod has moved so often.
+pub(super) fn address_of(node: usize, moves: u32) -> Address {
+    let port = FIRST_PORT + u16::try_from(node).expect("few nodes");
+    Address::new(format!("{HOST}{moves}"), port)
 }
 
 pub(super) fn node_at(address: &Address) -> Option<usize> {
     (!address.is_nowhere()).then(|| usize::from(address.port - FIRST_PORT))
+}
+
+/// How often that node's pod had moved when this was its address.
+pub(super) fn moves_at(address: &Address) -> u32 {
+    let moves = address.host.strip_prefix(HOST);
+    moves.and_then(|moves| moves.parse().ok()).unwrap_or(0)
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +50,8 @@ pub(super) struct Server {
     /// Since when it is in that state.
     pub(super) process_since: Time,
     pub(super) run: u64,
+    /// How often its pod has got a new address.
+    pub(super) moves: u32,
     pub(super) priority: u32,
     pub(super) data: Data,
     /// From which offset on it can continue a replica's stream.
@@ -49,6 +59,8 @@ pub(super) struct Server {
     pub(super) primary: bool,
     /// Whom it copies, if it is a replica and that is not nowhere.
     pub(super) of: Option<usize>,
+    /// How often that one's pod had moved.
+    pub(super) of_moves: u32,
     pub(super) link: Link,
     attachment: Option<Attachment>,
     /// A full copy that is on its way.
@@ -96,12 +108,14 @@ impl Server {
             process: Process::Running,
             process_since: now,
             run,
+            moves: 0,
             priority: 100,
             loading: !data.is_blank(),
             data,
             backlog: None,
             primary: false,
             of: None,
+            of_moves: 0,
             link: Link::Down,
             attachment: None,
             copy: None,
@@ -134,7 +148,7 @@ impl Server {
                     link: Link::Down,
                 },
                 (false, Some(of)) => Role::Replica {
-                    of: address_of(of),
+                    of: address_of(of, self.of_moves),
                     link: self.link,
                 },
             },
@@ -193,7 +207,7 @@ impl Server {
             Order::Stamp(_) if !self.primary => return Err("READONLY".into()),
             Order::Stamp(passport) => self.write(data::stamp(passport), now),
             Order::DemandReplicas(demand) => self.min_replicas = demand.count,
-            Order::Follow(address) => self.follow(node_at(address), now),
+            Order::Follow(address) => self.follow(address, now),
             Order::Fence(_) => self.fence(Clients::Cut, now),
         }
         Ok(())
@@ -212,10 +226,12 @@ impl Server {
         self.disconnect_replicas();
     }
 
-    fn follow(&mut self, of: Option<usize>, now: Time) {
+    fn follow(&mut self, address: &Address, now: Time) {
         self.paused_until = 0;
-        if self.primary || self.of != of || self.link != Link::Up {
+        let (of, moves) = (node_at(address), moves_at(address));
+        if self.primary || (self.of, self.of_moves) != (of, moves) || self.link != Link::Up {
             self.replicate_from(of, now);
+            self.of_moves = moves;
         }
     }
 

@@ -65,6 +65,7 @@ impl World {
     pub(super) fn start_server(&mut self, node: usize, mut server: Server) {
         let now = self.now;
         server.priority = self.nodes[node].server.priority;
+        server.moves = self.nodes[node].server.moves;
         server.changed = now;
         self.note(|_| {
             let (data, plain) = (server.data.position(), server.plain);
@@ -123,7 +124,8 @@ impl World {
             return;
         }
         let reachable = self.network.reaches(Path::Streams, node, of)
-            && self.network.reaches(Path::Streams, of, node);
+            && self.network.reaches(Path::Streams, of, node)
+            && server.of_moves == self.nodes[of].server.moves;
         let now = self.now;
         self.number += 1;
         let fresh = self.number;

@@ -6,7 +6,7 @@ use bellwether_election::{Leadership, Peer};
 
 use super::{
     election::{LEASE, Role, Vote},
-    world::{Happening, World},
+    world::{Happening, World, name_of},
 };
 use crate::{Card, sidecar::core::Event};
 
@@ -23,6 +23,13 @@ impl World {
         if self.agent(node, life).is_none() {
             return;
         }
+        if self.flock.is_some() {
+            self.seat(node).telling = false;
+            if let Some(leadership) = self.deliver_by_lease(node, life) {
+                self.hear(node, life, leadership);
+            }
+            return;
+        }
         let (lease, renewed) = (self.plan.lease, self.seat(node).renewed);
         let until = lease.then(|| self.local(node, renewed + LEASE));
         let seat = self.seat(node);
@@ -36,12 +43,23 @@ impl World {
             },
             Role::Leading(term) => Leadership::Leading { term: *term, until },
         };
+        self.hear(node, life, leadership);
+    }
+
+    fn hear(&mut self, node: usize, life: u64, leadership: Leadership) {
+        if self.agent(node, life).is_none() {
+            return;
+        }
+        let seat = self.seat(node);
         // Also when it is what it was before: a watch tells of a change that was undone.
         seat.told = leadership.clone();
         seat.resigned = false;
         let serves = |card: &[u8]| Card::decode(card).is_some_and(|card| card.serving.is_some());
-        seat.told_serving =
-            matches!(&leadership, Leadership::Following { card, .. } if serves(card));
+        // What its own former life said is over.
+        seat.told_serving = matches!(
+            &leadership,
+            Leadership::Following { leader, card, .. } if leader.member != name_of(node) && serves(card)
+        );
         self.step(node, life, Event::Leadership(leadership));
     }
 
@@ -65,7 +83,7 @@ impl World {
     }
 
     pub(super) fn deliver_peers(&mut self, node: usize, life: u64) {
-        if self.agent(node, life).is_none() || self.plan.unseen {
+        if self.agent(node, life).is_none() || self.flock.is_some() {
             return;
         }
         let mut peers = BTreeMap::new();

@@ -6,21 +6,24 @@ use std::{
     time::{Duration, Instant},
 };
 
+use bellwether_election::Flock;
 use fastrand::Rng;
 
 use super::{
     agent::Agent,
+    bug::Bug,
     data::Entry,
     election::Vote,
-    faults::{Fault, Plan},
-    ledger::Ledger,
+    faults::Fault,
+    ledger::{Ledger, Tale},
     mesh::Mesh,
     message::{Message, Outcome},
     network::{Network, Path},
-    pauses::{self, Pauses},
+    pauses,
+    plan::{Elected, Plan},
     server::{Server, node_at},
 };
-use crate::sidecar::core::{Action, Event, Flaw};
+use crate::sidecar::core::{Action, Event};
 
 /// World time in microseconds.
 pub(super) type Time = u64;
@@ -61,6 +64,11 @@ pub(super) enum Happening {
     },
     Write,
     Vote(Vote),
+    /// An agent learns whether failover is paused.
+    TellPause {
+        node: usize,
+        life: u64,
+    },
     /// Discovery tells an agent of all members.
     List {
         node: usize,
@@ -121,10 +129,9 @@ pub(super) struct World {
     pub(super) network: Network,
     pub(super) mesh: Mesh,
     pub(super) ledger: Ledger,
-    pub(super) flaw: Option<Flaw>,
-    /// Until when nobody else may take the lease, in worlds where candidates race for one.
-    pub(super) leased_until: Time,
-    pub(super) pauses: Pauses,
+    pub(super) bug: Option<Bug>,
+    /// The candidates, in worlds that a Lease is about.
+    pub(super) flock: Option<Flock>,
     /// Whether a vote is scheduled.
     pub(super) voting: bool,
     pub(super) violation: Option<String>,
@@ -135,10 +142,19 @@ pub(super) struct World {
 }
 
 impl World {
-    pub(super) fn new(seed: u64, flaw: Option<Flaw>, epoch: Instant, trace: bool) -> Self {
+    pub(super) fn new(
+        seed: u64,
+        elected: Elected,
+        bug: Option<Bug>,
+        epoch: Instant,
+        trace: bool,
+    ) -> Self {
         let mut rng = Rng::with_seed(seed);
-        let mut plan = Plan::draw(&mut rng);
-        plan.pause = pauses::draw(seed);
+        let mut plan = Plan::draw(&mut rng, elected);
+        plan.pause = pauses::draw(seed).filter(|_| elected == Elected::ByLease);
+        let flock = plan
+            .by_lease
+            .map(|lease| lease.flock(seed, plan.nodes, bug));
         let mut world = Self {
             now: 0,
             network: Network::whole(plan.nodes),
@@ -147,9 +163,8 @@ impl World {
             nodes: Vec::new(),
             rng,
             plan,
-            flaw,
-            leased_until: 0,
-            pauses: Pauses::default(),
+            bug,
+            flock,
             voting: false,
             violation: None,
             queue: BinaryHeap::new(),
@@ -163,10 +178,19 @@ impl World {
     }
 
     /// Runs to the end, or to the first violation.
-    pub(super) fn run(mut self) -> Result<Time, String> {
-        while let Some(Reverse(Scheduled { at, what, .. })) = self.queue.pop() {
-            self.now = at;
-            self.happen(what);
+    pub(super) fn run(mut self) -> Result<Tale, String> {
+        loop {
+            let next = self.queue.peek().map(|Reverse(next)| next.at);
+            if let Some(at) = self.flock_is_due(next) {
+                self.now = at;
+            } else if let Some(Reverse(Scheduled { at, what, .. })) = self.queue.pop() {
+                self.now = at;
+                self.hear_flock();
+                self.happen(what);
+            } else {
+                break;
+            }
+            self.hear_flock();
             if let Some(violation) = self.violation.take() {
                 self.note(|_| format!("VIOLATION {violation}"));
                 return Err(format!("{} ms: {violation}", self.now / MS));
@@ -175,7 +199,7 @@ impl World {
                 break;
             }
         }
-        Ok(self.now)
+        Ok(self.ledger.tale())
     }
 
     fn happen(&mut self, what: Happening) {
@@ -201,6 +225,7 @@ impl World {
             Happening::Loaded { server, run } => self.loaded(server, run),
             Happening::Write => self.write(),
             Happening::Vote(vote) => self.vote(vote),
+            Happening::TellPause { node, life } => self.deliver_pause(node, life),
             Happening::List { node, life } => self.list(node, life),
             Happening::Fault(fault) => self.fault(fault),
             Happening::Look => self.look(),
@@ -243,6 +268,9 @@ impl World {
     // Clocks.
 
     pub(super) fn local(&self, node: usize, at: Time) -> Instant {
+        if let Some(flock) = &self.flock {
+            return flock.local(node, at);
+        }
         let clock = &self.nodes[node].clock;
         let drift = at * clock.parts_per_million / 1_000_000;
         self.epoch + Duration::from_micros(clock.offset + at + drift)
@@ -250,6 +278,9 @@ impl World {
 
     /// When the node's clock shows `local`, or a little later.
     pub(super) fn global(&self, node: usize, local: Instant) -> Time {
+        if let Some(flock) = &self.flock {
+            return flock.real(node, local);
+        }
         let clock = &self.nodes[node].clock;
         let since =
             local.saturating_duration_since(self.epoch + Duration::from_micros(clock.offset));
@@ -263,6 +294,9 @@ impl World {
         if !self.ledger.calm {
             let pause = self.rng.u64(..2 * self.plan.write_every);
             self.after(pause, Happening::Write);
+        }
+        if self.flock.is_some() {
+            return self.write_by_port();
         }
         let from = self.rng.usize(..self.nodes.len());
         let local = self.local(from, self.now);
