@@ -141,7 +141,7 @@ pub use status::LeaseStatus;
 /// an application that goes where the card says goes there. A question with an absurd term keeps the
 /// group from failsafe for good. And who can answer in the place of all members can make a leader
 /// believe that it is confirmed. With or without, the port belongs behind a `NetworkPolicy` that admits
-/// the group's pods only: a crowd that says nothing keeps members from asking.
+/// the group's pods only: a flood of connections keeps members from being heard.
 ///
 /// # Compared
 ///

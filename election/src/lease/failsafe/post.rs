@@ -1,7 +1,7 @@
 //! Asks and is asked: sockets only, no policy.
 
 use std::{
-    collections::{BTreeMap, BTreeSet},
+    collections::{BTreeMap, BTreeSet, VecDeque},
     future::pending,
     net::{SocketAddr, TcpListener as StdListener},
     sync::Arc,
@@ -11,8 +11,8 @@ use std::{
 use tokio::{
     io::{AsyncRead, AsyncWrite},
     net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot, watch},
-    task::JoinSet,
+    sync::{mpsc, oneshot, watch},
+    task::{AbortHandle, JoinSet},
     time::{sleep, timeout},
 };
 
@@ -29,7 +29,8 @@ use crate::{
     },
 };
 
-/// So many questions are answered at a time; further ones wait to be accepted.
+/// So many are heard at a time. One more, and the oldest is closed: a member has been answered by then,
+/// and a crowd that says nothing keeps nobody out.
 const MAX_QUESTIONS: usize = 64;
 
 /// Who has not asked and been answered by then is closed.
@@ -57,7 +58,8 @@ pub(crate) struct Post {
     /// A member that has not answered by then is not asked any more.
     patience: Duration,
     listener: TcpListener,
-    room: Arc<Semaphore>,
+    /// Those that are heard, the oldest first.
+    heard: VecDeque<AbortHandle>,
     /// Questions and answers under way; the number of the round and the member that confirms.
     tasks: JoinSet<Option<(u64, String)>>,
     asking: mpsc::Sender<(Ask, oneshot::Sender<Verdict>)>,
@@ -107,7 +109,7 @@ impl Post {
             news: true,
             patience,
             listener,
-            room: Arc::new(Semaphore::new(MAX_QUESTIONS)),
+            heard: VecDeque::new(),
             tasks: JoinSet::new(),
             asking,
             asked,
@@ -154,15 +156,18 @@ impl Post {
             tokio::select! {
                 Some((ask, answer)) = self.asked.recv() => return Mail::Asked(ask, answer),
                 Some(ended) = self.tasks.join_next() => {
-                    let confirmed = ended.unwrap_or_else(|error| panic!("a question ends: {error}"));
-                    if let Some((round, member)) = confirmed {
-                        return Mail::Event(Event::Confirmed(round, member));
+                    match ended {
+                        Ok(Some((round, member))) => {
+                            return Mail::Event(Event::Confirmed(round, member));
+                        }
+                        Ok(None) => {}
+                        Err(error) => assert!(error.is_cancelled(), "a question ends: {error}"),
                     }
                 }
                 () = changed(&mut self.members) => self.news = true,
-                (stream, permit) = next_connection(&self.listener, &self.room) => {
+                stream = next_connection(&self.listener) => {
                     let (me, asking) = (Arc::clone(&self.me), self.asking.clone());
-                    self.tasks.spawn(async move {
+                    let task = self.tasks.spawn(async move {
                         let answered = async {
                             stream.set_nodelay(true)?;
                             answer(stream, &me, asking).await
@@ -172,12 +177,25 @@ impl Post {
                             Ok(Err(fault)) => tracing::debug!("a question is not answered: {fault}"),
                             Err(_) => tracing::debug!("a question takes too long"),
                         }
-                        drop(permit);
                         None
                     });
+                    self.hear(task);
                 }
             }
         }
+    }
+}
+
+impl Post {
+    /// Makes room for one more.
+    fn hear(&mut self, task: AbortHandle) {
+        self.heard.retain(|task| !task.is_finished());
+        if self.heard.len() >= MAX_QUESTIONS
+            && let Some(oldest) = self.heard.pop_front()
+        {
+            oldest.abort();
+        }
+        self.heard.push_back(task);
     }
 }
 
@@ -285,20 +303,15 @@ async fn changed(members: &mut watch::Receiver<BTreeMap<String, (String, u16)>>)
     }
 }
 
-/// The next one that asks, when there is room for it.
+/// The next one that asks.
 ///
 /// # Cancel safety
 ///
 /// A connection is accepted or left waiting, never lost.
-async fn next_connection(
-    listener: &TcpListener,
-    room: &Arc<Semaphore>,
-) -> (TcpStream, OwnedSemaphorePermit) {
-    let permit = Arc::clone(room).acquire_owned().await;
-    let permit = permit.expect("the semaphore is never closed");
+async fn next_connection(listener: &TcpListener) -> TcpStream {
     loop {
         match listener.accept().await {
-            Ok((stream, _)) => return (stream, permit),
+            Ok((stream, _)) => return stream,
             Err(error) => {
                 tracing::warn!(%error, "cannot accept a question of another member");
                 sleep(ACCEPT_PAUSE).await;
