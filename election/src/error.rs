@@ -16,4 +16,8 @@ pub enum Error {
         /// What the system said.
         source: io::Error,
     },
+    /// What this member keeps in its data directory cannot be read or written, now or any more.
+    /// Somebody has to look.
+    #[error("what the election keeps cannot be used")]
+    Storage(#[source] Box<dyn std::error::Error + Send + Sync>),
 }

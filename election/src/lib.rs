@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | [`Timestamp`] | TCP between the members | one leader while the network is whole; **no quorum**: each side of a cut may have a leader |
 //! | `Lease` (feature `kube`) | the Kubernetes API | one leader at any instant, whatever the network does; nobody leads while the API is away, unless all members confirm the leader |
+//! | `Raft` (feature `raft`) | TCP between the members, and a majority of them | one leader at any instant, whatever the network does; nobody leads without a majority |
 //!
 //! All backends share this:
 //! - **Act as leader only before [`Leading::until`](Leadership::Leading).** Check it before each
@@ -67,6 +68,7 @@
 //! # Features
 //!
 //! - `kube`: `Lease`, by the crate kube, whose types appear in the constructor of that backend only.
+//! - `raft`: `Raft`, over the crate `bellwether-raft`.
 //! - `simulation`: for simulations of what is built on this crate only, and hidden: it may change at any
 //!   time.
 
@@ -76,11 +78,15 @@ mod lead;
 mod leadership;
 #[cfg(feature = "kube")]
 mod lease;
+#[cfg(feature = "raft")]
+mod raft;
 mod seat;
 mod timestamp;
 
 use async_trait::async_trait;
 
+#[cfg(feature = "raft")]
+pub use bellwether_raft::{Member as RaftMember, Roster};
 pub use error::Error;
 pub use lead::Led;
 pub use leadership::{Leadership, NodeId, Rank, Term};
@@ -89,6 +95,8 @@ pub use lease::{Confirming, Failsafe, Lease, LeaseConfig, LeaseStatus, Listing, 
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub use lease::{Flock, Plant};
+#[cfg(feature = "raft")]
+pub use raft::{Raft, RaftConfig};
 pub use seat::{Intent, MAX_CARD, MAX_RANK, Participant, Peer, Seat, seat};
 pub use timestamp::{Stats, Timestamp, TimestampConfig};
 

@@ -105,8 +105,14 @@ impl Config {
         }
     }
 
-    /// Checks what must hold of single fields and between fields.
-    pub(crate) fn check(&self) -> Result<(), Error> {
+    /// Checks what must hold of single fields and between fields, as [`Group::start`] does.
+    ///
+    /// [`Group::start`]: crate::Group::start
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`], which names the fields.
+    pub fn check(&self) -> Result<(), Error> {
         for (field, name) in [("group", &self.group), ("member", &self.member)] {
             if name.is_empty() || name.len() > MAX_NAME {
                 return wrong(format!("{field} must have 1 to {MAX_NAME} bytes"));

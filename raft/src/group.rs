@@ -1,5 +1,6 @@
+mod forward;
 pub(crate) mod lead;
-mod propose;
+pub(crate) mod propose;
 mod read;
 mod renew;
 mod start;
@@ -14,7 +15,7 @@ use std::{
 
 use bytes::Bytes;
 use tokio::{
-    sync::{mpsc, watch},
+    sync::watch,
     task::JoinSet,
     time::{Instant, sleep},
 };
@@ -30,7 +31,7 @@ use crate::{
 };
 
 use lead::Helm;
-use propose::Proposal;
+use propose::Intake;
 
 pub use read::Consistency;
 
@@ -51,7 +52,7 @@ pub struct Group<M: StateMachine> {
     local_addr: SocketAddr,
     raft: Raft<M>,
     machine: Shared<M>,
-    proposals: mpsc::Sender<Proposal>,
+    intake: Intake,
     helm: Helm<M>,
     dialler: Dialler,
     log: Log,
@@ -96,6 +97,22 @@ impl<M: StateMachine> Group<M> {
     pub async fn propose(&self, command: Bytes) -> Result<Bytes, Error> {
         let replies = self.propose_many(vec![command]).await?;
         Ok(replies.into_iter().next().unwrap_or_default())
+    }
+
+    /// Proposes a command at whoever leads: here, or by asking the leader to, once.
+    ///
+    /// It may be applied here only after this returns.
+    ///
+    /// # Errors
+    ///
+    /// As [`propose`](Self::propose). [`Error::NotLeader`] means that no leader is known, and a
+    /// leader that does not answer makes it [`Error::Unknown`].
+    ///
+    /// # Cancel safety
+    ///
+    /// As [`propose`](Self::propose).
+    pub async fn submit(&self, command: Bytes) -> Result<Bytes, Error> {
+        forward::submit(self, command).await
     }
 
     /// Proposes commands that are applied together: in this order, all or none of them, and none of

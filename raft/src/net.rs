@@ -22,7 +22,7 @@ pub(crate) use call::ask;
 pub(crate) use dial::{Book, Dialler, Identity};
 pub(crate) use hello::Purpose;
 pub(crate) use link::Links;
-pub(crate) use messages::{Question, put_question, read_index};
+pub(crate) use messages::{Question, proposed, put_question, read_index};
 pub(crate) use serve::{Host, Raft, serve};
 
 /// Beside entries, a message has at most this many bytes.

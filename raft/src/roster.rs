@@ -45,8 +45,13 @@ impl Roster {
         self.members.clone()
     }
 
-    /// Checks what must hold of the list, and between it and the configuration.
-    pub(crate) fn check(&self, config: &Config) -> Result<(), Error> {
+    /// Checks what must hold of the list, and between it and the configuration, as
+    /// [`Group::start`](crate::Group::start) does.
+    ///
+    /// # Errors
+    ///
+    /// [`Error::Config`], which names the fields.
+    pub fn check(&self, config: &Config) -> Result<(), Error> {
         let wrong = |what: String| Err(Error::Config(what));
         if self.quorum == 0 {
             return wrong("quorum must be at least 1".into());

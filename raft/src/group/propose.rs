@@ -22,7 +22,7 @@ use crate::{
 /// So many bytes of commands may be under way; what comes then waits.
 const UNDER_WAY: usize = 64 * 1024 * 1024;
 
-type Outcome = Result<Vec<Bytes>, Error>;
+pub(crate) type Outcome = Result<Vec<Bytes>, Error>;
 
 /// Commands that belong together, and who waits for their replies.
 #[derive(Debug)]
@@ -32,27 +32,44 @@ pub(crate) struct Proposal {
     reply: oneshot::Sender<Outcome>,
 }
 
-/// Proposes, and waits for the outcome until the deadline.
+/// Where proposals are handed in.
+#[derive(Clone, Debug)]
+pub(crate) struct Intake {
+    pub(super) config: Arc<Config>,
+    pub(super) queue: mpsc::Sender<Proposal>,
+}
+
+impl Intake {
+    /// Proposes, and waits for the outcome until the deadline. Nothing, if the node has ended.
+    pub(crate) async fn propose(&self, commands: Vec<Bytes>) -> Option<Outcome> {
+        let bytes = match checked_size(&commands, &self.config) {
+            Ok(bytes) => bytes,
+            Err(error) => return Some(Err(error)),
+        };
+        let deadline = Instant::now() + self.config.proposal_timeout;
+        let (reply, outcome) = oneshot::channel();
+        let proposal = Proposal {
+            commands,
+            bytes,
+            reply,
+        };
+        match timeout_at(deadline, self.queue.reserve()).await {
+            Ok(Ok(slot)) => slot.send(proposal),
+            Ok(Err(_)) => return None,
+            // It never left the queue of callers.
+            Err(_) => return Some(Err(Error::NoQuorum)),
+        }
+        Some(match timeout_at(deadline, outcome).await {
+            Ok(Ok(outcome)) => outcome,
+            Ok(Err(_)) | Err(_) => Err(Error::Unknown),
+        })
+    }
+}
+
+/// Proposes at this node.
 pub(super) async fn propose<M: StateMachine>(group: &Group<M>, commands: Vec<Bytes>) -> Outcome {
-    let config = &group.config;
-    let bytes = checked_size(&commands, config)?;
-    let deadline = Instant::now() + config.proposal_timeout;
-    let (reply, outcome) = oneshot::channel();
-    let proposal = Proposal {
-        commands,
-        bytes,
-        reply,
-    };
-    match timeout_at(deadline, group.proposals.reserve()).await {
-        Ok(Ok(slot)) => slot.send(proposal),
-        Ok(Err(_)) => return Err(ended(group)),
-        // It never left the queue of callers.
-        Err(_) => return Err(Error::NoQuorum),
-    }
-    match timeout_at(deadline, outcome).await {
-        Ok(Ok(outcome)) => outcome,
-        Ok(Err(_)) | Err(_) => Err(Error::Unknown),
-    }
+    let outcome = group.intake.propose(commands).await;
+    outcome.unwrap_or_else(|| Err(ended(group)))
 }
 
 fn checked_size(commands: &[Bytes], config: &Config) -> Result<usize, Error> {

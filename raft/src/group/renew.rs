@@ -11,7 +11,7 @@ use uuid::Uuid;
 use crate::{
     Error, Member, StateMachine, View,
     apply::{Shared, Snapshot, blocking},
-    group::{Group, LEAVING},
+    group::{Group, LEAVING, start::listen},
     home::Home,
     types::{LogId, Membership, SnapshotMeta, StoredMembership, log_id, vote},
 };
@@ -93,7 +93,8 @@ pub(super) async fn renew<M: StateMachine>(mut group: Group<M>) -> Result<Group<
     };
     let mut config = Arc::unwrap_or_clone(config);
     config.listen = local_addr;
-    Group::start_at(home, config, roster, machine).await
+    let listener = listen(&config)?;
+    Group::start_at(listener, home, config, roster, machine).await
 }
 
 /// Waits until nobody applies or takes a snapshot any more.

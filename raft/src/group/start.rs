@@ -1,6 +1,6 @@
 //! A node comes to life.
 
-use std::{sync::Arc, time::Duration};
+use std::{io, net::TcpListener as StdListener, sync::Arc, time::Duration};
 
 use tokio::{
     net::TcpListener,
@@ -16,7 +16,7 @@ use crate::{
     group::{
         Group,
         lead::{self, Helm, News},
-        propose,
+        propose::{self, Intake},
     },
     home::Home,
     keep::keep,
@@ -39,14 +39,29 @@ impl<M: StateMachine> Group<M> {
     /// [`Error::Config`] and [`Error::Listen`]; [`Error::Data`] and [`Error::Storage`] for a data
     /// directory that cannot be used.
     pub async fn start(config: Config, roster: Roster, machine: M) -> Result<Self, Error> {
-        config.check()?;
-        roster.check(&config)?;
-        let (home, config) = open(config).await?;
-        Self::start_at(home, config, roster, Shared::new(machine)).await
+        let (home, config) = open(config, &roster).await?;
+        let listener = listen(&config)?;
+        Self::start_at(listener, home, config, roster, Shared::new(machine)).await
+    }
+
+    /// The same on a listener that is bound already; `config.listen` counts for nothing.
+    ///
+    /// # Errors
+    ///
+    /// As [`start`](Self::start).
+    pub async fn start_on(
+        listener: StdListener,
+        config: Config,
+        roster: Roster,
+        machine: M,
+    ) -> Result<Self, Error> {
+        let (home, config) = open(config, &roster).await?;
+        Self::start_at(listener, home, config, roster, Shared::new(machine)).await
     }
 
     /// Starts a node with what it has.
     pub(super) async fn start_at(
+        listener: StdListener,
         home: Home,
         config: Config,
         roster: Roster,
@@ -61,11 +76,9 @@ impl<M: StateMachine> Group<M> {
         // Before it ended, this node may have granted a leader its lease, or a candidate its vote.
         let (_, restarted) = log.past();
         library.enable_elect = !restarted;
-        let listening = |source| Error::Listen {
-            address: config.listen.to_string(),
-            source,
-        };
-        let listener = TcpListener::bind(config.listen).await.map_err(listening)?;
+        let listening = |source| listening(&config, source);
+        listener.set_nonblocking(true).map_err(listening)?;
+        let listener = TcpListener::from_std(listener).map_err(listening)?;
         let local_addr = listener.local_addr().map_err(listening)?;
 
         let max_message = config.max_batch.max(READ_BYTES) + net::SLACK;
@@ -86,11 +99,17 @@ impl<M: StateMachine> Group<M> {
         let raft = raft.map_err(|error| Error::Ended(error.to_string()))?;
 
         let config = Arc::new(config);
+        let (proposals, queue) = mpsc::channel(QUEUE);
+        let intake = Intake {
+            config: Arc::clone(&config),
+            queue: proposals,
+        };
         let civics = Arc::new(Civics::new(Arc::clone(&identity), home.papers, home.disk));
         let host = Arc::new(Host {
             identity,
             raft: raft.clone(),
             civics: Arc::clone(&civics),
+            intake: intake.clone(),
             shelf: home.shelf.clone(),
             within: config.peer_timeout,
             max_message,
@@ -112,7 +131,6 @@ impl<M: StateMachine> Group<M> {
             roster: roster.clone(),
             config: Arc::clone(&config),
         };
-        let (proposals, queue) = mpsc::channel(QUEUE);
         let mut tasks = JoinSet::new();
         let quiet = if restarted {
             config.election_max
@@ -144,7 +162,7 @@ impl<M: StateMachine> Group<M> {
             local_addr,
             raft,
             machine,
-            proposals,
+            intake,
             helm,
             dialler,
             log,
@@ -157,8 +175,21 @@ impl<M: StateMachine> Group<M> {
     }
 }
 
-/// Opens the data directory, which may block.
-async fn open(config: Config) -> Result<(Home, Config), Error> {
+pub(super) fn listen(config: &Config) -> Result<StdListener, Error> {
+    StdListener::bind(config.listen).map_err(|source| listening(config, source))
+}
+
+fn listening(config: &Config, source: io::Error) -> Error {
+    Error::Listen {
+        address: config.listen.to_string(),
+        source,
+    }
+}
+
+/// Checks what must hold, and opens the data directory, which may block.
+async fn open(config: Config, roster: &Roster) -> Result<(Home, Config), Error> {
+    config.check()?;
+    roster.check(&config)?;
     let opened = tokio::task::spawn_blocking(move || Ok((Home::open(&config)?, config)));
     opened
         .await

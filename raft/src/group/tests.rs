@@ -7,7 +7,7 @@ use tokio::time::{Instant, sleep};
 
 use crate::{
     Commands, Config, Consistency, Error, Group, Leadership, Member, Roster, StateMachine, Storage,
-    View, apply::Shared, home::Home, log::disk::sim::Sim,
+    View, apply::Shared, group::start, home::Home, log::disk::sim::Sim,
 };
 
 /// Remembers all commands.
@@ -45,7 +45,9 @@ async fn alone(sim: &Sim) -> Group<Diary> {
     let config = Config::new("flock", "dolly", ([127, 0, 0, 1], 0).into(), storage);
     let home = Home::on(&config, Arc::new(sim.clone())).unwrap();
     let roster = Roster::fixed([Member::new("dolly", "127.0.0.1", 1)]);
-    let group = Group::start_at(home, config, roster, Shared::new(Diary::default()));
+    let listener = start::listen(&config).unwrap();
+    let diary = Shared::new(Diary::default());
+    let group = Group::start_at(listener, home, config, roster, diary);
     let group = group.await.unwrap();
     let mut leadership = group.leadership();
     let leads = |now: &Leadership| matches!(now, Leadership::Leading { .. });

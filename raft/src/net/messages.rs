@@ -1,13 +1,13 @@
 //! What nodes say to each other, as bytes.
 
-use bytes::{BufMut, BytesMut};
+use bytes::{BufMut, Bytes, BytesMut};
 use openraft::raft::{
     AppendEntriesRequest, StreamAppendError, StreamAppendResult, TransferLeaderError,
     TransferLeaderRequest, TransferLeaderResponse, VoteRequest, VoteResponse,
 };
 
 use crate::{
-    NodeId, codec,
+    Error, NodeId, codec,
     codec::{MIN_ENTRY, Malformed, Reader},
     types::{LogId, SnapshotMeta, Types, Vote},
 };
@@ -20,6 +20,8 @@ pub(crate) enum Question {
     Transfer(TransferLeaderRequest<Types>),
     /// Up to which entry a read must have applied to be linearizable.
     ReadIndex,
+    /// A command that a node which does not lead has to propose.
+    Propose(Bytes),
 }
 
 pub(crate) fn put_append(to: &mut BytesMut, request: &AppendEntriesRequest<Types>) {
@@ -97,6 +99,10 @@ pub(crate) fn put_question(to: &mut BytesMut, question: &Question) {
             codec::put_maybe_log_id(to, request.last_log_id());
         }
         Question::ReadIndex => to.put_u8(4),
+        Question::Propose(command) => {
+            to.put_u8(5);
+            codec::put_bytes(to, command);
+        }
     }
 }
 
@@ -110,6 +116,7 @@ pub(crate) fn question(mut from: Reader) -> Result<Question, Malformed> {
             from.maybe_log_id()?,
         )),
         4 => Question::ReadIndex,
+        5 => Question::Propose(from.bytes()?),
         _ => return Err(Malformed),
     };
     from.end()?;
@@ -182,6 +189,29 @@ pub(crate) fn read_index(mut from: Reader) -> Result<Option<LogId>, Malformed> {
     let index = from.maybe_log_id()?;
     from.end()?;
     Ok(index)
+}
+
+/// The answer to [`Question::Propose`]: the reply, or whether it may still take effect.
+pub(crate) fn put_proposed(to: &mut BytesMut, outcome: &Result<Bytes, Error>) {
+    match outcome {
+        Ok(reply) => {
+            to.put_u8(0);
+            codec::put_bytes(to, reply);
+        }
+        Err(Error::Unknown) => to.put_u8(1),
+        Err(_) => to.put_u8(2),
+    }
+}
+
+pub(crate) fn proposed(mut from: Reader) -> Result<Result<Bytes, Error>, Malformed> {
+    let outcome = match from.u8()? {
+        0 => Ok(from.bytes()?),
+        1 => Err(Error::Unknown),
+        2 => Err(Error::NoQuorum),
+        _ => return Err(Malformed),
+    };
+    from.end()?;
+    Ok(outcome)
 }
 
 /// What comes before the pieces of a snapshot.
@@ -295,6 +325,17 @@ mod tests {
             let read = transferred(written(|to| put_transferred(to, &answer)));
             assert_eq!(read.expect("it is whole"), answer);
         }
+        let reply = Ok(Bytes::from("a reply"));
+        let read = proposed(written(|to| put_proposed(to, &reply))).expect("it is whole");
+        assert_eq!(read.expect("it was taken"), "a reply");
+        let read = proposed(written(|to| put_proposed(to, &Err(Error::Unknown))));
+        assert!(matches!(read, Ok(Err(Error::Unknown))), "{read:?}");
+        let refused = Err(Error::NotLeader { leader: None });
+        let read = proposed(written(|to| put_proposed(to, &refused)));
+        assert!(matches!(read, Ok(Err(Error::NoQuorum))), "{read:?}");
+        let asked = Question::Propose("a command".into());
+        let read = question(written(|to| put_question(to, &asked)));
+        assert!(matches!(read, Ok(Question::Propose(command)) if command == "a command"));
         let header_sent = Header {
             vote: vote(1, NodeId(2), true),
             meta: SnapshotMeta {
@@ -314,7 +355,7 @@ mod tests {
             // Each must return, and take no more room than what came.
             let _ = (append(from()), appended(from()), question(from()));
             let _ = (vote_response(from()), transferred(from()), read_index(from()));
-            let _ = header(from());
+            let _ = (header(from()), proposed(from()));
         }
 
         #[test]

@@ -19,6 +19,7 @@ use crate::{
     civics::Civics,
     codec::Reader,
     founding,
+    group::propose::Intake,
     net::{
         Fault,
         dial::{Connection, Identity, prepare},
@@ -44,6 +45,7 @@ pub(crate) struct Host<M: StateMachine> {
     pub(crate) identity: Arc<Identity>,
     pub(crate) raft: Raft<M>,
     pub(crate) civics: Arc<Civics>,
+    pub(crate) intake: Intake,
     pub(crate) shelf: Shelf,
     /// How long a connection may stand still in the middle of something.
     pub(crate) within: Duration,
@@ -217,6 +219,12 @@ impl<M: StateMachine> Host<M> {
                 let reader = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await;
                 let index = reader.ok().map(|reader| *reader.read_log_id().log_id());
                 messages::put_read_index(to, index);
+            }
+            Question::Propose(command) => {
+                let outcome = self.intake.propose(vec![command]).await;
+                let outcome = outcome.ok_or(Fault::Closed)?;
+                let reply = outcome.map(|all| all.into_iter().next().unwrap_or_default());
+                messages::put_proposed(to, &reply);
             }
         }
         Ok(())

@@ -8,3 +8,4 @@ mod forced;
 mod forming;
 mod hostile;
 mod members;
+mod submit;

@@ -3,6 +3,7 @@
 mod failover;
 mod lease;
 mod proxy;
+mod raft;
 mod table;
 
 use std::{fmt, process::ExitCode};
@@ -18,6 +19,9 @@ pub(crate) enum Bench {
     Lease,
     /// How fast the proxy is and what it costs, beside haproxy and nutcracker.
     Proxy(proxy::Arguments),
+    /// How many commands a Raft group of three processes takes, how long they are under way and what
+    /// they cost, in memory and on disk.
+    Raft(raft::Arguments),
 }
 
 /// Measures and prints; fails if the run is void, a limit was missed or something happened that
@@ -27,6 +31,7 @@ pub(crate) fn main(which: &Bench) -> ExitCode {
         Bench::Failover(arguments) => failover::run(arguments),
         Bench::Lease => lease::run(),
         Bench::Proxy(arguments) => proxy::run(arguments),
+        Bench::Raft(arguments) => raft::run(arguments),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,

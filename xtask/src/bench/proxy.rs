@@ -97,7 +97,7 @@ fn chosen<T: clap::ValueEnum + Clone>(named: &[T]) -> Vec<T> {
     }
 }
 
-fn seconds(text: &str) -> Result<f64, String> {
+pub(super) fn seconds(text: &str) -> Result<f64, String> {
     let seconds = text.parse().ok();
     seconds
         .filter(|seconds| (0.1..=60.0).contains(seconds))
