@@ -32,7 +32,7 @@ pub use pauser::Pauser;
 use shell::Shell;
 #[cfg(feature = "simulation")]
 pub use sim::{Flock, Plant};
-pub use status::LeaseStatus;
+pub use status::{LeaseStatus, Listing};
 
 /// An election by a Lease of the Kubernetes API.
 ///

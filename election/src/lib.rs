@@ -91,7 +91,7 @@ pub use error::Error;
 pub use lead::Led;
 pub use leadership::{Leadership, NodeId, Rank, Term};
 #[cfg(feature = "kube")]
-pub use lease::{Confirming, Failsafe, Lease, LeaseConfig, LeaseStatus, Pauser};
+pub use lease::{Confirming, Failsafe, Lease, LeaseConfig, LeaseStatus, Listing, Pauser};
 #[cfg(feature = "simulation")]
 #[doc(hidden)]
 pub use lease::{Flock, Plant};

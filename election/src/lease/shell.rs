@@ -19,7 +19,7 @@ use crate::{
         core::{Action, Core, Event, Failure, Now, Seen},
         failsafe::{Confirming, Mail, Post, Verdict},
         record::{Snapshot, Wall},
-        status::LeaseStatus,
+        status::{LeaseStatus, Listing},
         watch::{Told, Watch},
     },
 };
@@ -151,6 +151,7 @@ impl Shell {
             }
         }
         self.tell_confirming();
+        self.tell_listing();
         false
     }
 
@@ -177,6 +178,27 @@ impl Shell {
             }
             status.failsafe = Some(now);
             news
+        });
+    }
+
+    /// Tells whether the Lease's list keeps this member from it; people, when that matters.
+    fn tell_listing(&self) {
+        let now = self.core.listing(now());
+        self.status.send_if_modified(|status| {
+            let before = mem::replace(&mut status.listing, now);
+            match (before, now) {
+                (Listing::Open | Listing::Unlisted, Listing::Stranded) => tracing::warn!(
+                    holder = status.holder.as_deref(),
+                    "as this member sees it, the Lease has run out, and its annotation bellwether.dev/failsafe does not name \
+                     this member, which therefore does not take it: whoever is named may, and so may \
+                     all when the annotation is removed"
+                ),
+                (Listing::Stranded, Listing::Open | Listing::Unlisted) => {
+                    tracing::info!("the Lease is held again, or names this member, or nobody");
+                }
+                _ => {}
+            }
+            before != now
         });
     }
 

@@ -25,4 +25,20 @@ pub struct LeaseStatus {
     pub failures: u64,
     /// How failsafe stands; `None` if it is off.
     pub failsafe: Option<Confirming>,
+    /// Whether the Lease's list of failsafe names this member, also if failsafe is off here.
+    pub listing: Listing,
+}
+
+/// How the Lease's list of failsafe, its annotation `bellwether.dev/failsafe`, regards a member. Who is
+/// not in it cannot know whether the holder is still confirmed, and never takes the Lease from it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Listing {
+    /// It is listed, or it leads, or there is no list: nothing keeps it from a Lease that has run out.
+    #[default]
+    Open,
+    /// It is not listed, as is usual for a moment for who is new: it follows, and waits.
+    Unlisted,
+    /// It is not listed, and the Lease has run out by its clock. If none of those who are listed takes
+    /// it, nobody leads until its holder is back or somebody removes the annotation.
+    Stranded,
 }

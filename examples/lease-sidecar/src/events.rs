@@ -3,6 +3,7 @@
 //! They are told by a task of their own, some time after the fact, and nobody waits for that: a
 //! failover does not depend on it. What cannot be told is dropped.
 
+mod bookmark;
 mod note;
 mod outbox;
 mod publish;
@@ -19,6 +20,7 @@ use tokio::{sync::watch, time::sleep_until};
 use tracing::{debug, info, warn};
 
 use crate::Settings;
+use bookmark::Bookmark;
 use note::notes;
 use outbox::{Outbox, Outcome};
 use publish::Publisher;
@@ -26,7 +28,8 @@ use publish::Publisher;
 /// How long the program waits at its end for the last events.
 pub(crate) const LAST_WORDS: Duration = Duration::from_millis(500);
 
-/// How many events the API has taken, and how many were given up.
+/// How many events the API has taken, and how many were given up; a decision that nobody looked at in
+/// time counts as one that was given up, whatever it was.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Counts {
     pub(crate) told: u64,
@@ -38,8 +41,7 @@ pub(crate) struct Teller {
     member: String,
     publisher: Publisher,
     outbox: Outbox,
-    /// The number of the latest decision that was looked at.
-    seen: u64,
+    seen: Bookmark,
     /// Whether failover was paused when that was last looked at.
     paused: Option<bool>,
     counts: watch::Sender<Counts>,
@@ -53,7 +55,7 @@ impl Teller {
             member: settings.member.clone(),
             publisher: Publisher::new(client, settings),
             outbox: Outbox::new(now()),
-            seen: 0,
+            seen: Bookmark::default(),
             paused: None,
             counts: watch::Sender::default(),
             complained: false,
@@ -98,13 +100,18 @@ impl Teller {
 
     fn collect(&mut self, status: &Status, lease: &LeaseStatus) {
         let now = now();
-        let seen = self.seen;
-        let decisions = status.decisions.iter();
-        for decided in decisions.filter(|decided| decided.number > seen) {
+        let (missed, new) = self.seen.turn(&status.decisions);
+        if missed > 0 {
+            info!(
+                missed,
+                "decisions came faster than Kubernetes Events could be told"
+            );
+            self.outbox.miss(missed);
+        }
+        for decided in new {
             for note in notes(&self.member, decided) {
                 self.outbox.push(now, note);
             }
-            self.seen = decided.number;
         }
         if lease.answered.is_some() {
             let before = self.paused.replace(lease.paused);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use bellwether_admin::Report;
 use bellwether_discovery::Announcement;
-use bellwether_election::{Confirming, LeaseStatus};
+use bellwether_election::{Confirming, LeaseStatus, Listing};
 use bellwether_hive::bridge;
 use bellwether_proxy::Topology;
 use bellwether_replication::Handle;
@@ -87,9 +87,9 @@ impl Reporter {
         let lease = self.lease.borrow_and_update().clone();
         let discovery = self.discovery.borrow_and_update().clone();
         if report.ready.is_err()
-            && let Some(problem) = lease.problem.as_ref().or(discovery.as_ref())
+            && let Some(problem) = problem(&lease, discovery.as_deref())
         {
-            report.ready = Err(problem.clone());
+            report.ready = Err(problem.to_owned());
         }
         report.status["lease"] = json!({
             "holder": lease.holder,
@@ -98,11 +98,35 @@ impl Reporter {
             "problem": lease.problem,
             "watch_problem": lease.watch_problem,
             "failsafe": lease.failsafe.as_ref().map(failsafe),
+            "unlisted": unlisted(lease.listing),
         });
         report.status["discovery"] = json!({ "problem": discovery });
         if let Some(announcement) = &mut self.announcement {
             report.status["service"] = announced(&announcement.borrow_and_update());
         }
+    }
+}
+
+/// What a member that is not ready may be waiting for, the cause before what comes of it. Without the API
+/// a Lease seems to have run out that its holder may have renewed.
+fn problem<'a>(lease: &'a LeaseStatus, discovery: Option<&'a str>) -> Option<&'a str> {
+    let stranded = (lease.listing == Listing::Stranded).then_some(lease.listing);
+    let problem = lease.problem.as_deref();
+    problem.or(stranded.and_then(unlisted)).or(discovery)
+}
+
+/// Why this member would not take the Lease from its holder, if so.
+fn unlisted(listing: Listing) -> Option<&'static str> {
+    match listing {
+        Listing::Open => None,
+        Listing::Unlisted => Some(
+            "the Lease's annotation bellwether.dev/failsafe does not name this member, which does not \
+             take it from its holder",
+        ),
+        Listing::Stranded => Some(
+            "the Lease has run out, and its annotation bellwether.dev/failsafe does not name this member, \
+             which therefore does not take it",
+        ),
     }
 }
 
@@ -131,5 +155,42 @@ fn announced(announcement: &Announcement) -> Value {
         Announcement::Superseded { term, higher } => {
             json!({ "state": "superseded", "term": term, "higher": higher })
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn lease(listing: Listing, problem: Option<&str>) -> LeaseStatus {
+        let mut lease = LeaseStatus::default();
+        lease.listing = listing;
+        lease.problem = problem.map(str::to_owned);
+        lease
+    }
+
+    #[test]
+    fn who_is_not_listed_says_so_once_the_lease_has_run_out() {
+        let stranded = unlisted(Listing::Stranded);
+        for (listing, away, discovery, said) in [
+            (Listing::Open, None, None, None),
+            (Listing::Unlisted, None, None, None),
+            (Listing::Unlisted, None, Some("no pods"), Some("no pods")),
+            (Listing::Stranded, None, Some("no pods"), stranded),
+            (
+                Listing::Stranded,
+                Some("away"),
+                Some("no pods"),
+                Some("away"),
+            ),
+        ] {
+            assert_eq!(
+                problem(&lease(listing, away), discovery),
+                said,
+                "{listing:?}"
+            );
+        }
+        assert_eq!(unlisted(Listing::Open), None);
+        assert!(stranded.is_some_and(|words| words.contains("bellwether.dev/failsafe")));
     }
 }

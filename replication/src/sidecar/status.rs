@@ -24,7 +24,8 @@ pub struct Status {
     /// What the own server last said.
     pub server: Option<Inspection>,
     /// Why the own server is not known or cannot be relied on, if so; or what an operator must decide
-    /// before it can lead, such as that its dataset is of another group.
+    /// before it can lead, such as that its dataset is of another group; or what a primary lacks, such
+    /// as the passport that it refuses.
     pub trouble: Option<String>,
     /// The other members by name.
     pub members: BTreeMap<String, MemberStatus>,

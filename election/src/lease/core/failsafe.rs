@@ -19,9 +19,10 @@ use crate::{
     NodeId, Term,
     lease::{
         Flaw,
-        core::{Action, Core, Known},
+        core::{Action, Core, Known, Now},
         failsafe::{Ask, Confirming, Refusal, Verdict},
         record::{Record, identity, write_list},
+        status::Listing,
     },
 };
 
@@ -270,6 +271,20 @@ impl Core {
         match &self.known {
             Known::Present(seen) => Some(&seen.record),
             _ => None,
+        }
+    }
+
+    /// Whether this member is kept from the Lease because the holder's list does not name it.
+    pub(crate) fn listing(&self, now: Now) -> Listing {
+        let leads = self.spell.is_some() || self.holds();
+        match self.record() {
+            Some(record) if !leads && !self.is_told(record) => {
+                match now.at < self.expiry(now, record) {
+                    true => Listing::Unlisted,
+                    false => Listing::Stranded,
+                }
+            }
+            _ => Listing::Open,
         }
     }
 

@@ -6,7 +6,10 @@ use uuid::Uuid;
 use super::*;
 use crate::{
     Rank,
-    lease::record::{UNKNOWN, WALL_LIMIT},
+    lease::{
+        record::{UNKNOWN, WALL_LIMIT},
+        status::Listing,
+    },
 };
 
 mod failsafe;
@@ -75,10 +78,7 @@ impl Table {
     }
 
     fn step(&mut self, event: Event) -> Vec<Action> {
-        let now = Now {
-            at: self.now,
-            wall: self.wall,
-        };
+        let now = self.clocks();
         let actions = self.core.step(now, event);
         let wake_at = self.core.wake_at(now);
         assert!(
@@ -150,11 +150,14 @@ impl Table {
 
     /// When the core does something by itself next, from now on.
     fn wakes_after(&self) -> Duration {
-        let now = Now {
+        self.core.wake_at(self.clocks()) - self.now
+    }
+
+    fn clocks(&self) -> Now {
+        Now {
             at: self.now,
             wall: self.wall,
-        };
-        self.core.wake_at(now) - self.now
+        }
     }
 }
 

@@ -97,6 +97,11 @@ impl Outbox {
         self.waiting.push_back((now, note));
     }
 
+    /// So many passed before they could wait here.
+    pub(crate) fn miss(&mut self, count: u64) {
+        self.counts.dropped += count;
+    }
+
     /// From now on each is tried once, at once.
     pub(crate) fn hurry(&mut self) {
         self.hurries = true;
@@ -317,6 +322,9 @@ mod tests {
             scene.push("A", number);
         }
         assert_eq!(scene.counts(), (0, 3));
+        // And what never came to wait.
+        scene.outbox.miss(2);
+        assert_eq!(scene.counts(), (0, 5));
         let first = Call::Create(note("A", 4));
         assert_eq!(scene.call(&Outcome::Told), Some(first));
     }

@@ -18,11 +18,18 @@ pub(super) struct Failing {
     order: Option<(&'static str, String)>,
     /// When a promotion last failed, and how many did in a row.
     promotion: Option<(Instant, u32)>,
+    /// Why the passport could not be written, if it was not since.
+    stamp: Option<String>,
 }
 
 impl Failing {
     /// Takes in how an order ended; whether a failure is news.
     pub(super) fn ended(&mut self, order: &Order, result: &Result<(), String>) -> bool {
+        match (order, result) {
+            (Order::Stamp(_), Err(why)) => self.stamp = Some(why.clone()),
+            (Order::Stamp(_) | Order::Promote(_), Ok(())) => self.stamp = None,
+            _ => {}
+        }
         let verb = order.verb();
         match result {
             Ok(()) => {
@@ -36,6 +43,16 @@ impl Failing {
                 news
             }
         }
+    }
+
+    /// The dataset has the passport that it should have: one that seemed to fail may have been written.
+    pub(super) fn stamped(&mut self) {
+        self.stamp = None;
+    }
+
+    /// Why the passport could not be written.
+    pub(super) fn stamp(&self) -> Option<&str> {
+        self.stamp.as_deref()
     }
 
     pub(super) fn promoted(&mut self) {

@@ -81,6 +81,7 @@ impl Core {
         } else {
             spell.company = company;
             spell.departed = Some(own.departed);
+            self.failing.stamped();
             return;
         };
         if self.may_order() && !self.flawed(Flaw::StampsOnce) {
@@ -92,6 +93,16 @@ impl Core {
             }
             self.give_order(Order::Stamp(passport));
         }
+    }
+
+    /// What an operator should know of the own server's passport while it serves.
+    pub(super) fn stamp_trouble(&self) -> Option<String> {
+        let serves = matches!(&self.phase, Phase::Leading(spell) if spell.is_serving());
+        let why = self.failing.stamp().filter(|_| serves)?;
+        Some(format!(
+            "its passport cannot be written, so after a restart of everything older data may be taken \
+             for the latest: {why}"
+        ))
     }
 
     /// How late the latest of those datasets is that go their own way, such as that of a primary on

@@ -69,12 +69,19 @@ impl Core {
         own.map_or(Term(0), |passport| passport.term)
     }
 
-    /// What an operator must look at before the own server can lead, if anything.
+    /// What an operator must look at before the own server can lead, or while it serves, if anything.
     pub(crate) fn trouble(&self) -> Option<String> {
         if let Some(group) = &self.shunned {
             return Some(format!("its dataset is of another group, {group:?}"));
         }
-        self.doubt.clone().or_else(|| self.guard_trouble())
+        if let Some(doubt) = &self.doubt {
+            return Some(doubt.clone());
+        }
+        let troubles: Vec<_> = [self.guard_trouble(), self.stamp_trouble()]
+            .into_iter()
+            .flatten()
+            .collect();
+        (!troubles.is_empty()).then(|| troubles.join("; "))
     }
 
     pub(super) fn serving(&self) -> Option<Term> {

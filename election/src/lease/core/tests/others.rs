@@ -305,11 +305,15 @@ fn who_is_not_listed_waits_for_who_is() {
         ..held()
     };
     let mut table = Table::standing(present(10, listed("b,c")));
-    for _ in 0..20 {
+    let listing = |table: &Table| table.core.listing(table.clocks());
+    assert_eq!(listing(&table), Listing::Unlisted);
+    for second in 1..=20 {
         assert_ne!(table.pass(1000 * MS).first(), Some(&vacant()));
         if table.calls().is_some() {
             assert_eq!(table.answer(present(10, listed("b,c"))), []);
         }
+        let ran_out = second >= 6;
+        assert_eq!(listing(&table) == Listing::Stranded, ran_out, "{second}");
     }
     // Nor if somebody emptied it by hand: its holder may not know.
     let emptied = Record {
@@ -338,6 +342,7 @@ fn who_is_not_listed_waits_for_who_is() {
         table.fail(Failure::Lost);
     }
     table.show(present(12, released));
+    assert_eq!(listing(&table), Listing::Open);
     while table.calls() != Some(Purpose::Acquire(Term(8))) {
         assert!(table.wakes_after() <= TIMING.retry_period * 2);
         let wait = table.wakes_after();
@@ -348,4 +353,5 @@ fn who_is_not_listed_waits_for_who_is() {
     table.pass(3000 * MS);
     table.answer(present(10, listed("a,b")));
     assert_eq!(table.pass(3000 * MS)[0], vacant());
+    assert_eq!(listing(&table), Listing::Open);
 }

@@ -51,6 +51,43 @@ fn what_fails_the_same_way_is_tried_again_and_said_once() {
     }
 }
 
+/// It goes on serving: nobody else is better off without a passport.
+#[test]
+fn a_passport_that_is_refused_is_shown_until_the_dataset_has_it() {
+    let done = |table: &mut Table| drop(table.on(Event::Done(Ok(()))));
+    // One whose answer was lost may have been written.
+    let there = |table: &mut Table| {
+        table.on(Event::Done(Err("no answer within 1s".into())));
+        assert!(table.core.trouble().is_some());
+        table.own_says(primary(5));
+    };
+    let deposed = |table: &mut Table| drop(table.follows_b(Some(Term(8))));
+    let ways: [fn(&mut Table); 3] = [done, there, deposed];
+    for heal in ways {
+        let mut table = Table::serving();
+        let bare = Inspection {
+            papers: Papers::None,
+            ..primary(5)
+        };
+        for _ in 0..3 {
+            table.now += Duration::from_secs(1);
+            let actions = table.own_says(bare.clone());
+            assert_eq!(actions, [order(Order::Stamp(passport(7, 0)))]);
+            table.on(Event::Done(Err(NOPERM.into())));
+            let trouble = table.core.trouble().expect("told");
+            assert!(
+                trouble.contains("passport") && trouble.contains(NOPERM),
+                "{trouble}"
+            );
+            assert_eq!(table.core.serving(), Some(Term(7)));
+        }
+        table.now += Duration::from_secs(1);
+        table.own_says(bare.clone());
+        heal(&mut table);
+        assert_eq!(table.core.trouble(), None);
+    }
+}
+
 /// Else a group whose servers all refuse it would write the Lease as fast as the API takes it.
 #[test]
 fn a_promotion_that_fails_is_tried_less_and_less_often() {
