@@ -1,4 +1,5 @@
 use std::io::{BufRead, BufReader, Read};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 use std::time::Duration;
@@ -11,6 +12,8 @@ use crate::until;
 #[derive(Clone, Debug, Default)]
 pub struct Lines {
     lines: Arc<Mutex<Vec<String>>>,
+    /// Sources that have not ended.
+    open: Arc<AtomicUsize>,
 }
 
 impl Lines {
@@ -39,6 +42,7 @@ impl Lines {
     /// Adds the lines of `source` until it ends, from a thread of its own.
     pub(crate) fn read_from(&self, source: impl Read + Send + 'static) {
         let lines = self.clone();
+        self.open.fetch_add(1, Ordering::SeqCst);
         thread::spawn(move || {
             let mut source = BufReader::new(source);
             let mut bytes = Vec::new();
@@ -53,7 +57,16 @@ impl Lines {
                 lines.locked().push(line);
                 bytes.clear();
             }
+            lines.open.fetch_sub(1, Ordering::SeqCst);
         });
+    }
+
+    /// Waits until all sources have ended and been read, which one does not whose writer's children
+    /// live on: then no longer than this.
+    pub(crate) fn drain(&self, within: Duration) {
+        let drained = || self.open.load(Ordering::SeqCst) == 0;
+        // Not to have drained is no failure.
+        let _ = until(within, "the end of what it writes", drained);
     }
 
     fn locked(&self) -> MutexGuard<'_, Vec<String>> {

@@ -22,6 +22,9 @@ use nix::unistd::Pid;
 
 use crate::{Lines, until};
 
+/// How long the last lines of a process that has ended are waited for, if its children live on.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// Mounts each pair of paths up to `--`, and becomes the program that the rest names.
 const MOUNT: &str =
     r#"while [ "$1" != -- ]; do mount --bind "$1" "$2"; shift 2; done; shift; exec "$@""#;
@@ -252,14 +255,16 @@ impl Process {
         Ok(self.ended)
     }
 
-    /// Waits for its end.
+    /// Waits for its end, and until what it wrote has been read.
     ///
     /// # Errors
     ///
     /// When it has not ended `within`.
     pub fn wait(&mut self, within: Duration) -> Result<ExitStatus> {
         let what = format!("the end of {}", self.name);
-        until(within, &what, || self.exit_status().transpose())?
+        let status = until(within, &what, || self.exit_status().transpose())?;
+        self.lines.drain(LAST_WORDS);
+        status
     }
 
     /// Sends SIGKILL to its process group, which a stopped process obeys too, and reaps it.

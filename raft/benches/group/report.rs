@@ -8,7 +8,7 @@ use crate::{flock::Measured, hand_over::Gaps};
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     runs: BTreeMap<(&'static str, usize), Vec<Measured>>,
-    /// How often a second the disk syncs, once a round.
+    /// How often a second the disk syncs, before each durable run.
     pub(crate) syncs: Vec<f64>,
     /// Runs that ended with an error, such as a leader lost.
     pub(crate) broken: usize,
@@ -45,7 +45,10 @@ impl Report {
             );
         }
         let syncs = median(self.syncs.iter().copied());
-        println!("\nThe disk itself: {syncs:.0} syncs/s of 4 KiB, one after the other.");
+        let best = self.syncs.iter().copied().fold(0.0, f64::max);
+        println!(
+            "\nThe disk itself: {syncs:.0} syncs/s of 4 KiB, one after the other (best {best:.0})."
+        );
         let (gap, worst) = median_and_worst(&gaps.handed_over);
         let (quiet, worst_quiet) = median_and_worst(&gaps.quiet);
         println!(
