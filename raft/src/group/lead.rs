@@ -160,11 +160,9 @@ impl<M: StateMachine> Helm<M> {
         // The successor has its own time to become ready, and then is elected at once or not at
         // all.
         let done = timeout(self.lease * 2, self.turn(to, term)).await;
-        let done = done.unwrap_or(Err(Error::NoQuorum));
-        if done.is_err() {
-            self.handing_over.send_replace(None);
-        }
-        done
+        // If that fails, this node does not lead again in this term: the others no longer keep to its
+        // lease, and the library takes no more proposals from it.
+        done.unwrap_or(Err(Error::NoQuorum))
     }
 
     /// Waits until nobody acts by this node's leadership, and then until the other one leads.
