@@ -16,6 +16,17 @@ pub struct NodeId {
     pub incarnation: Uuid,
 }
 
+impl NodeId {
+    /// A new life of this member.
+    #[must_use]
+    pub fn fresh(member: impl Into<String>) -> Self {
+        Self {
+            member: member.into(),
+            incarnation: Uuid::new_v4(),
+        }
+    }
+}
+
 impl fmt::Display for NodeId {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.member)

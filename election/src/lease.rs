@@ -19,9 +19,8 @@ use std::net::{SocketAddr, TcpListener};
 
 use async_trait::async_trait;
 use tokio::{sync::watch::Receiver, sync::watch::Sender};
-use uuid::Uuid;
 
-use crate::{Election, Error, NodeId, Seat};
+use crate::{Election, Error, NodeId, Seat, listen::listen};
 use api::LeaseApi;
 pub use config::LeaseConfig;
 use core::Core;
@@ -198,10 +197,7 @@ impl Lease {
             Some(namespace) => namespace.clone(),
             None => client.default_namespace().into(),
         };
-        let listen = config
-            .failsafe
-            .as_ref()
-            .map(|it| failsafe::listen(it.listen));
+        let listen = config.failsafe.as_ref().map(|it| listen(it.listen));
         let listener = listen.transpose()?;
         if (config.failsafe.as_ref()).is_some_and(|it| it.secret.is_none()) {
             tracing::warn!("failsafe has no secret: whoever reaches its port is believed");
@@ -213,7 +209,7 @@ impl Lease {
                 config.name.clone(),
                 config.call_timeout(),
             ),
-            node: node(&config),
+            node: NodeId::fresh(&config.member),
             config,
             ran: false,
             status: Sender::new(LeaseStatus::default()),
@@ -280,7 +276,7 @@ impl Lease {
 impl Election for Lease {
     async fn run(&mut self, seat: Seat) -> Result<(), Error> {
         if std::mem::replace(&mut self.ran, true) {
-            self.node = node(&self.config);
+            self.node = NodeId::fresh(&self.config.member);
         }
         let core = Core::new(
             self.node.clone(),
@@ -312,12 +308,5 @@ impl std::fmt::Debug for Lease {
             .field("config", &self.config)
             .field("node", &self.node)
             .finish_non_exhaustive()
-    }
-}
-
-fn node(config: &LeaseConfig) -> NodeId {
-    NodeId {
-        member: config.member.clone(),
-        incarnation: Uuid::new_v4(),
     }
 }

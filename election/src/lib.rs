@@ -78,6 +78,7 @@ mod lead;
 mod leadership;
 #[cfg(feature = "kube")]
 mod lease;
+mod listen;
 #[cfg(feature = "raft")]
 mod raft;
 mod seat;

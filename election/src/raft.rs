@@ -9,9 +9,8 @@ use std::net::{SocketAddr, TcpListener};
 
 use async_trait::async_trait;
 use bellwether_raft::{self as raft, Group, Roster};
-use uuid::Uuid;
 
-use crate::{Election, Error, NodeId, Seat};
+use crate::{Election, Error, NodeId, Seat, listen::listen};
 pub use config::RaftConfig;
 use core::Core;
 use shell::Shell;
@@ -107,7 +106,7 @@ impl Raft {
             source,
         })?;
         Ok(Self {
-            node: node(&config),
+            node: NodeId::fresh(&config.member),
             config,
             roster,
             listener: Some(listener),
@@ -133,7 +132,7 @@ impl Raft {
         if let Some(listener) = self.listener.take() {
             return Ok(listener);
         }
-        self.node = node(&self.config);
+        self.node = NodeId::fresh(&self.config.member);
         listen(self.address)
     }
 }
@@ -165,18 +164,4 @@ fn convert(error: raft::Error) -> Error {
         raft::Error::Listen { address, source } => Error::Listen { address, source },
         other => Error::Storage(other.into()),
     }
-}
-
-fn node(config: &RaftConfig) -> NodeId {
-    NodeId {
-        member: config.member.clone(),
-        incarnation: Uuid::new_v4(),
-    }
-}
-
-fn listen(address: SocketAddr) -> Result<TcpListener, Error> {
-    TcpListener::bind(address).map_err(|source| Error::Listen {
-        address: address.to_string(),
-        source,
-    })
 }

@@ -22,9 +22,8 @@ use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
 };
-use uuid::Uuid;
 
-use crate::{Election, Error, NodeId, Seat};
+use crate::{Election, Error, NodeId, Seat, listen::listen};
 pub use config::TimestampConfig;
 use connection::Context;
 use flaw::Flaw;
@@ -117,7 +116,7 @@ impl Timestamp {
             source,
         })?;
         Ok(Self {
-            node: node(&config),
+            node: NodeId::fresh(&config.member),
             config,
             listener: Some(listener),
             address,
@@ -150,7 +149,7 @@ impl Timestamp {
         let listener = match self.listener.take() {
             Some(listener) => listener,
             None => {
-                self.node = node(&self.config);
+                self.node = NodeId::fresh(&self.config.member);
                 listen(self.address)?
             }
         };
@@ -190,18 +189,4 @@ impl Election for Timestamp {
         shell.run(self.members.clone()).await;
         Ok(())
     }
-}
-
-fn node(config: &TimestampConfig) -> NodeId {
-    NodeId {
-        member: config.member.clone(),
-        incarnation: Uuid::new_v4(),
-    }
-}
-
-fn listen(address: SocketAddr) -> Result<StdListener, Error> {
-    StdListener::bind(address).map_err(|source| Error::Listen {
-        address: address.to_string(),
-        source,
-    })
 }

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use tokio::sync::watch;
 
 use crate::{MAX_CARD, NodeId, Term, lease::record::TERM_LIMIT};
-pub(crate) use post::{Mail, Post, listen};
+pub(crate) use post::{Mail, Post};
 
 /// Whom to ask, and where to be asked, when the API does not answer: for
 /// [`LeaseConfig::failsafe`](crate::LeaseConfig::failsafe).

@@ -97,9 +97,10 @@ pub(crate) fn write_list(listed: &BTreeSet<String>) -> String {
 pub(crate) fn read_list(text: &str) -> BTreeSet<String> {
     let names = || text.split(',').map(str::trim);
     let sane = text.len() <= MAX_LIST && names().all(|name| !name.is_empty());
-    match sane {
-        true => names().map(str::to_owned).collect(),
-        false => BTreeSet::new(),
+    if sane {
+        names().map(str::to_owned).collect()
+    } else {
+        BTreeSet::new()
     }
 }
 

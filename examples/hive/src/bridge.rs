@@ -47,8 +47,8 @@ impl Outlets {
             let now = view.borrow_and_update().clone();
             // The empty view that a sidecar leaves behind would hold what clients still wait for.
             if view.has_changed().is_ok() {
-                publish(&self.to_replica, for_reads(&own, &now));
-                publish(&self.to_primary, for_writes(&now));
+                publish(&self.to_replica, Arc::new(for_reads(&own, &now)));
+                publish(&self.to_primary, Arc::new(for_writes(&now)));
             }
             let report = report(&own, &now, &status.borrow_and_update());
             self.reports.send_replace(Arc::new(report));
@@ -59,12 +59,11 @@ impl Outlets {
     }
 }
 
-fn publish(to: &watch::Sender<Arc<Topology>>, topology: Topology) {
-    to.send_if_modified(|current| {
-        let news = **current != topology;
-        if news {
-            *current = Arc::new(topology);
-        }
+/// Publishes what differs from what is published.
+pub fn publish<T: PartialEq>(to: &watch::Sender<T>, value: T) {
+    to.send_if_modified(|now| {
+        let news = *now != value;
+        *now = value;
         news
     });
 }

@@ -27,8 +27,6 @@ pub struct Figures {
 /// What an agent has to do with the Kubernetes API, so far.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Outside {
-    /// Whether automatic failover is paused.
-    pub paused: bool,
     /// Of each state that failsafe may be in, whether it is; empty without failsafe.
     pub failsafe: Vec<(&'static str, bool)>,
     /// Calls of the election that went well.

@@ -14,6 +14,7 @@ use std::{
 };
 
 use bellwether_election::LeaseStatus;
+use bellwether_hive::bridge;
 use bellwether_replication::Status;
 use kube::Client;
 use tokio::{sync::watch, time::sleep_until};
@@ -148,12 +149,7 @@ impl Teller {
     }
 
     fn count(&self) {
-        let counts = self.outbox.counts();
-        self.counts.send_if_modified(|now| {
-            let news = *now != counts;
-            *now = counts;
-            news
-        });
+        bridge::publish(&self.counts, self.outbox.counts());
     }
 }
 

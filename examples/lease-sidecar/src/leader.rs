@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bellwether_discovery::Leader;
+use bellwether_hive::bridge;
 use bellwether_proxy::{Topology, Upstream};
 use bellwether_replication::{Address, Server, View};
 use tokio::sync::watch;
@@ -31,20 +32,9 @@ impl Front {
     ) {
         loop {
             let leads = leads(own, &view.borrow_and_update());
-            self.port.send_if_modified(|now| {
-                let topology = leads.as_ref().map(|leader| topology(leader, local));
-                let topology = topology.unwrap_or_default();
-                let news = **now != topology;
-                if news {
-                    *now = Arc::new(topology);
-                }
-                news
-            });
-            self.service.send_if_modified(|now| {
-                let news = *now != leads;
-                *now = leads;
-                news
-            });
+            let topology = leads.as_ref().map(|leader| topology(leader, local));
+            bridge::publish(&self.port, Arc::new(topology.unwrap_or_default()));
+            bridge::publish(&self.service, leads);
             if view.changed().await.is_err() {
                 self.port.send_replace(Arc::default());
                 self.service.send_replace(None);

@@ -117,9 +117,10 @@ pub async fn run(settings: Settings, stop: impl Future<Output = ()>) -> anyhow::
     let pause = move |paused| {
         let pauser = pauser.clone();
         async move {
-            match paused {
-                true => pauser.pause().await,
-                false => pauser.resume().await,
+            if paused {
+                pauser.pause().await
+            } else {
+                pauser.resume().await
             }
         }
     };
@@ -205,7 +206,6 @@ fn outside(lease: &LeaseStatus, events: Counts) -> Outside {
         ]
     });
     Outside {
-        paused: lease.paused,
         failsafe: states.into_iter().flatten().collect(),
         calls: lease.calls,
         failures: lease.failures,

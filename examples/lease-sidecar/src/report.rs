@@ -55,14 +55,7 @@ impl Reporter {
             let mut report = bridge::report(&self.own, &now, &status.borrow_and_update());
             self.add(&mut report);
             self.reports.send_replace(Arc::new(report));
-            let reads = bridge::for_reads(&self.own, &now);
-            readers.send_if_modified(|now| {
-                let news = **now != reads;
-                if news {
-                    *now = Arc::new(reads);
-                }
-                news
-            });
+            bridge::publish(readers, Arc::new(bridge::for_reads(&self.own, &now)));
             let announced = async {
                 match &mut self.announcement {
                     Some(announcement) => announcement.changed().await.is_ok(),

@@ -3,7 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
     future::pending,
-    net::{SocketAddr, TcpListener as StdListener},
+    net::TcpListener as StdListener,
     sync::Arc,
     time::Duration,
 };
@@ -70,14 +70,6 @@ struct Me {
     group: String,
     member: String,
     sealer: Sealer,
-}
-
-/// Listens where the others ask.
-pub(crate) fn listen(address: SocketAddr) -> Result<StdListener, Error> {
-    StdListener::bind(address).map_err(|source| Error::Listen {
-        address: address.to_string(),
-        source,
-    })
 }
 
 impl Post {

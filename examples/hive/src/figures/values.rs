@@ -31,6 +31,7 @@ pub(super) fn values(of: &Snapshot<'_>, now: Instant) -> Vec<Value> {
     values.members(of);
     values.tally(&of.status.tally);
     if let Some(outside) = &of.outside {
+        values.put(PAUSED, of.report.paused);
         values.outside(outside, now);
     }
     values.0
@@ -148,7 +149,6 @@ impl Values {
     }
 
     fn outside(&mut self, outside: &Outside, now: Instant) {
-        self.put(PAUSED, outside.paused);
         for (state, is_so) in &outside.failsafe {
             self.put_by(FAILSAFE, state, f64::from(*is_so));
         }
@@ -379,8 +379,8 @@ mod tests {
             switchovers_took: Duration::from_millis(800),
             switchovers_failed: 9,
         };
+        scene.report.paused = true;
         scene.outside = Some(Outside {
-            paused: true,
             failsafe: vec![("ready", true), ("asking", false)],
             calls: 10,
             failures: 11,
